@@ -1,0 +1,7 @@
+"""The config rules."""
+
+from __future__ import annotations
+
+from hotfire.rules.engine import Rule
+
+CONFIG_RULES: tuple[Rule, ...] = ()

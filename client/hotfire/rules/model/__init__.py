@@ -1,0 +1,7 @@
+"""The model rules."""
+
+from __future__ import annotations
+
+from hotfire.rules.engine import Rule
+
+MODEL_RULES: tuple[Rule, ...] = ()

@@ -1,0 +1,1 @@
+"""Generated protobuf stubs: see proto/hotfire/v1 and `make gen`."""
