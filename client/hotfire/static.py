@@ -1,0 +1,119 @@
+"""From a spec to the evidence that needs no worker, and the static check built on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hotfire import wire
+from hotfire.dsconfig import effective, positions
+from hotfire.rules.engine import Rule, judge
+from hotfire.rules.evidence import Cluster, DeepSpeedConfig, Evidence, Judgement, Plan
+from hotfire.v1 import preflight_service_pb2 as service_pb2
+from hotfire.v1 import spec_pb2
+
+_STATIC_ONLY = "a static check looks at the config and the arguments only"
+
+
+def static_evidence(spec: spec_pb2.PreflightSpec, *, model_config: dict[str, Any] | None = None) -> Evidence:
+    """The evidence that the spec alone gives: config, training, cluster, plan, the spec document.
+
+    Args:
+        spec: The spec as submitted.
+        model_config: The model's config.json, where it is known: sharpens what "auto" becomes.
+    """
+    training = training_dict(spec.training)
+    cluster = cluster_of(spec.cluster)
+    config = deepspeed_config(spec.deepspeed)
+    if config.given is not None:
+        resolved = effective.resolve(
+            config.given,
+            training=training,
+            loop=training.get("loop"),
+            model_config=model_config,
+            world_size=cluster.world_size,
+        )
+        config.effective, config.unresolved = resolved.config, resolved.unresolved
+    return Evidence(
+        config=config, training=training, cluster=cluster, plan=plan_of(spec.plan), spec=spec_document(spec)
+    )
+
+
+def deepspeed_config(message: spec_pb2.DeepSpeedSpec) -> DeepSpeedConfig:
+    """Reads the DeepSpeed config from either of its two forms."""
+    if message.WhichOneof("source") == "config_json":
+        return positions.read_config(message.config_json)
+    return positions.from_mapping(wire.struct_to_dict(message.config))
+
+
+def training_dict(message: spec_pb2.TrainingSpec) -> dict[str, Any]:
+    """The training arguments that were given, by name; `other` is merged in, enums are without prefix."""
+    result: dict[str, Any] = {}
+    for field, value in message.ListFields():
+        if field.name == "other":
+            continue
+        if field.enum_type is not None:
+            name = field.enum_type.values_by_number[value].name
+            result[field.name] = name.removeprefix(wire.enum_prefix(field.enum_type))
+        elif field.message_type is not None:
+            result[field.name] = wire.struct_to_dict(value)
+        elif field.name in ("trainable", "frozen"):
+            result[field.name] = list(value)
+        else:
+            result[field.name] = value
+    for name, item in message.other.items():
+        result.setdefault(name, wire.value_to_python(item))
+    return result
+
+
+def cluster_of(message: spec_pb2.ClusterSpec) -> Cluster:
+    """The target cluster as a record."""
+    return wire.message_to_record(message, Cluster)
+
+
+def plan_of(message: spec_pb2.PlanSpec) -> Plan:
+    """The plan as a record, defaults filled in."""
+    plan = wire.message_to_record(message, Plan)
+    if message.HasField("time_budget"):
+        plan.time_budget_s = message.time_budget.ToNanoseconds() / 1e9
+    if message.HasField("queue_timeout"):
+        plan.queue_timeout_s = message.queue_timeout.ToNanoseconds() / 1e9
+    return plan
+
+
+def spec_document(spec: spec_pb2.PreflightSpec) -> dict[str, Any]:
+    """The document that JSON pointers and patches refer to: {deepspeed, training, data, model, cluster}.
+
+    `deepspeed` is the config itself; inline rows are left out.
+    """
+    cluster = wire.message_to_dict(spec.cluster)
+    data = {k: v for k, v in wire.message_to_dict(spec.data).items() if k != "rows"}
+    return {
+        "deepspeed": deepspeed_config(spec.deepspeed).given,
+        "training": training_dict(spec.training),
+        "data": data,
+        "model": wire.message_to_dict(spec.model),
+        "cluster": {k: int(v) if k.endswith(("_bytes", "_rows")) else v for k, v in cluster.items()},
+    }
+
+
+def judge_static(evidence: Evidence) -> Judgement:
+    """The config rules over evidence from the spec; every other rule is listed as skipped."""
+
+    def is_static(rule: Rule) -> bool:
+        return rule.category == "config"
+
+    return judge(evidence, only=is_static, only_reason=_STATIC_ONLY)
+
+
+def check_config(request: service_pb2.CheckConfigRequest) -> service_pb2.CheckConfigResponse:
+    """The answer of `CheckConfig`: static rules only, milliseconds."""
+    spec = spec_pb2.PreflightSpec(
+        deepspeed=request.deepspeed, training=request.training, cluster=request.cluster, plan=request.plan
+    )
+    model_config = wire.struct_to_dict(request.model_config) if request.HasField("model_config") else None
+    evidence = static_evidence(spec, model_config=model_config)
+    judgement = judge_static(evidence)
+    response = wire.record_to_message(judgement, service_pb2.CheckConfigResponse)
+    if evidence.config is not None and evidence.config.effective is not None:
+        response.effective_config.CopyFrom(wire.dict_to_struct(evidence.config.effective))
+    return response
