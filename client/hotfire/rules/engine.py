@@ -1,7 +1,8 @@
 """The rule engine: the registry, and `judge`.
 
 A rule is a small object. The engine runs it when the parts of the evidence it needs are there; otherwise the
-rule is SKIPPED with that as the reason. A rule's own exception becomes outcome ERROR. Neither counts as passed.
+rule is SKIPPED with that as the reason. A rule's own exception becomes outcome ERROR. Neither counts as
+passed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar
 
 from hotfire.rules.evidence import Check, Evidence, Finding, Judgement, Outcome, Severity
+from hotfire.rules.order import by_cause
 from hotfire.rules.verdict import headline_of, verdict_of
 
 CATEGORIES = {"C": "config", "M": "model", "D": "data", "R": "run", "Z": "zero", "E": "environment"}
@@ -111,7 +113,7 @@ def judge(
         only_reason: The reason of those.
 
     Returns:
-        Findings (errors first, then by rule id), one check per rule, the verdict and its sentence.
+        Findings (errors first, causes before symptoms), one check per rule, the verdict and its sentence.
     """
     findings: list[Finding] = []
     checks: list[Check] = []
@@ -119,8 +121,7 @@ def judge(
         found, check = _run(rule, evidence, only, only_reason)
         findings += found
         checks.append(check)
-    order = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
-    findings.sort(key=lambda f: (order[f.severity or Severity.ERROR], f.rule_id))
+    findings = by_cause(findings)
     verdict = verdict_of(evidence, findings, checks)
     return Judgement(
         findings=findings,
@@ -150,4 +151,20 @@ def _run(
     for finding in found:
         finding.rule, finding.rule_id = rule.name, rule.id
         finding.severity = finding.severity or rule.severity
+        _add_line(finding, evidence)
     return found, check(Outcome.FOUND if found else Outcome.PASSED)
+
+
+def _add_line(finding: Finding, evidence: Evidence) -> None:
+    """Line and column of the DeepSpeed text, for a finding that points at a key of it (or at its section)."""
+    place = finding.location
+    if place is None or place.line is not None or place.config_path is None or evidence.config is None:
+        return
+    pointer = place.config_path.removeprefix("/deepspeed")
+    if pointer == place.config_path:
+        return
+    while pointer:
+        if (position := evidence.config.positions.get(pointer)) is not None:
+            place.line, place.column = position
+            return
+        pointer = pointer.rpartition("/")[0]

@@ -1,7 +1,16 @@
-"""The model rules."""
+"""The model rules: config.json, tokenizer, what is trainable."""
 
 from __future__ import annotations
 
 from hotfire.rules.engine import Rule
+from hotfire.rules.model.nothing_trainable import NothingTrainable
+from hotfire.rules.model.unreadable_model import UnreadableModel
+from hotfire.rules.model.unsafe_model import UnsafeModel
+from hotfire.rules.model.vocabulary_mismatch import VocabularyMismatch
 
-MODEL_RULES: tuple[Rule, ...] = ()
+MODEL_RULES: tuple[Rule, ...] = (
+    VocabularyMismatch(),
+    NothingTrainable(),
+    UnsafeModel(),
+    UnreadableModel(),
+)

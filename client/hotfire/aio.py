@@ -1,0 +1,344 @@
+"""The asyncio twin of `hotfire.client`.
+
+async with hotfire.aio.Client("host:50051") as client:
+    handle = await client.create_preflight("hotfire.yaml")
+    async for event in handle.watch():
+        ...
+    report = await handle.result(timeout=600)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Mapping
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+
+from hotfire import _calls, _channel, _upload, config
+from hotfire import spec as specs
+from hotfire._upload import Upload
+from hotfire._watch import PATIENCE_S, STREAM_S, TERMINAL, WatchState, preflight_of
+from hotfire.client import SpecLike
+from hotfire.errors import HotfireError, from_rpc_error
+from hotfire.report import Report
+from hotfire.v1 import preflight_pb2, preflight_service_pb2_grpc, report_pb2, spec_pb2
+from hotfire.v1 import preflight_service_pb2 as service_pb2
+
+M = TypeVar("M", bound=Message)
+
+
+class Client:
+    """A connection to a Hotfire service, for asyncio. Arguments and errors as in `hotfire.Client`."""
+
+    def __init__(
+        self,
+        server: str | None = None,
+        *,
+        token: str | config.TokenProvider | None = None,
+        tls: bool | None = None,
+        ca_cert: str | os.PathLike[str] | None = None,
+        deadline_s: float = _channel.DEADLINE_S,
+    ) -> None:
+        settings = config.resolve(server=server, token=token, tls=tls, ca_cert=ca_cert)
+        self._settings = _calls.require_server(settings)
+        self._deadline_s = deadline_s
+        self._channel = _channel.connect_aio(self._settings)
+        self._stub: Any = preflight_service_pb2_grpc.PreflightServiceStub(self._channel)  # type: ignore[no-untyped-call]
+
+    @property
+    def server(self) -> str:
+        """The server's address."""
+        return self._settings.server or ""
+
+    async def close(self) -> None:
+        """Closes the connection; running watches end."""
+        await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        """Returns the client."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Closes the connection."""
+        await self.close()
+
+    async def create_preflight(
+        self,
+        spec: SpecLike,
+        *,
+        upload: Upload | str = Upload.AUTO,
+        request_id: str | None = None,
+        preflight_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        validate_only: bool = False,
+    ) -> PreflightHandle:
+        """Submits a spec; returns at once."""
+        loaded = await asyncio.to_thread(specs.load, spec)
+        request = _calls.create_request(
+            await self._place(loaded, Upload(upload)),
+            request_id=request_id,
+            preflight_id=preflight_id,
+            labels=labels,
+            validate_only=validate_only,
+        )
+        response = await self._unary(
+            "CreatePreflight", request, service_pb2.CreatePreflightResponse, 2 * self._deadline_s
+        )
+        return PreflightHandle(self, response.preflight)
+
+    async def check(
+        self,
+        spec: SpecLike,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - the twin of the synchronous method
+        upload: Upload | str = Upload.AUTO,
+        labels: Mapping[str, str] | None = None,
+    ) -> Report:
+        """Submits a spec and waits for the report."""
+        handle = await self.create_preflight(spec, upload=upload, labels=labels)
+        return await handle.result(timeout=timeout)
+
+    def preflight(self, name: str) -> PreflightHandle:
+        """A handle on an existing preflight, by name or id; makes no call."""
+        return PreflightHandle(self, preflight_pb2.Preflight(name=_calls.full_name(name)))
+
+    async def get_preflight(self, name: str) -> preflight_pb2.Preflight:
+        """The record as it stands."""
+        request = service_pb2.GetPreflightRequest(name=_calls.full_name(name))
+        return (await self._unary("GetPreflight", request, service_pb2.GetPreflightResponse)).preflight
+
+    async def list_preflights(
+        self,
+        *,
+        state: str | None = None,
+        verdict: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        page_size: int | None = None,
+    ) -> AsyncIterator[preflight_pb2.Preflight]:
+        """All preflights, newest first; pages are fetched as needed."""
+        token = ""
+        while True:
+            request = _calls.list_request(
+                page_size=page_size, page_token=token, state=state, verdict=verdict, labels=labels
+            )
+            response = await self._unary("ListPreflights", request, service_pb2.ListPreflightsResponse)
+            for preflight in response.preflights:
+                yield preflight
+            token = response.next_page_token
+            if not token:
+                return
+
+    async def cancel_preflight(self, name: str) -> preflight_pb2.Preflight:
+        """Cancels it; one that has ended is returned unchanged."""
+        request = service_pb2.CancelPreflightRequest(name=_calls.full_name(name))
+        return (await self._unary("CancelPreflight", request, service_pb2.CancelPreflightResponse)).preflight
+
+    async def delete_preflight(self, name: str) -> None:
+        """Deletes the record."""
+        await self._unary(
+            "DeletePreflight",
+            service_pb2.DeletePreflightRequest(name=_calls.full_name(name)),
+            service_pb2.DeletePreflightResponse,
+        )
+
+    async def wait_preflight(
+        self,
+        name: str,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> preflight_pb2.Preflight:
+        """Waits until it has ended, or `timeout` seconds; returns it in whatever state."""
+        name = _calls.full_name(name)
+        end = time.monotonic() + timeout if timeout is not None else float("inf")
+        patience = WatchState(name)
+        while True:
+            remaining_s = end - time.monotonic()
+            request = _calls.wait_request(name, remaining_s)
+            try:
+                response = await self._unary(
+                    "WaitPreflight",
+                    request,
+                    service_pb2.WaitPreflightResponse,
+                    _calls.WAIT_S + self._deadline_s,
+                )
+            except HotfireError as error:
+                await asyncio.sleep(min(patience.delay_after(error), max(0.0, remaining_s)))
+                continue
+            patience = WatchState(name)
+            preflight: preflight_pb2.Preflight = response.preflight
+            if preflight.state in TERMINAL or time.monotonic() >= end:
+                return preflight
+
+    async def watch_preflight(
+        self, name: str, *, cursor: str = "", patience_s: float = PATIENCE_S
+    ) -> AsyncIterator[service_pb2.WatchPreflightResponse]:
+        """Every event from the cursor on, each once, to the last one; reconnects by itself."""
+        state = WatchState(_calls.full_name(name), cursor=cursor, patience_s=patience_s)
+        while True:
+            failure: HotfireError | None = None
+            call = self._stub.WatchPreflight(state.request(), timeout=STREAM_S, metadata=self._metadata())
+            try:
+                async for event in call:
+                    if state.accept(event):
+                        yield event
+                    if state.is_finished():
+                        return
+            except grpc.RpcError as error:
+                failure = from_rpc_error(error, server=self.server)
+            finally:
+                call.cancel()
+            if failure is None and state.may_end():
+                return
+            await asyncio.sleep(state.delay_after(failure))
+
+    async def get_row(self, name: str, row: int) -> report_pb2.Sample:
+        """One row as tokens."""
+        request = service_pb2.GetRowRequest(name=_calls.full_name(name), row=row)
+        return (await self._unary("GetRow", request, service_pb2.GetRowResponse)).sample
+
+    async def check_config(self, request: service_pb2.CheckConfigRequest) -> service_pb2.CheckConfigResponse:
+        """The static rules only, on the server."""
+        return await self._unary("CheckConfig", request, service_pb2.CheckConfigResponse)
+
+    async def list_rules(self) -> list[service_pb2.Rule]:
+        """The catalogue of the server's version."""
+        return list(
+            (
+                await self._unary("ListRules", service_pb2.ListRulesRequest(), service_pb2.ListRulesResponse)
+            ).rules
+        )
+
+    async def list_pools(self) -> list[service_pb2.Pool]:
+        """The worker pools."""
+        return list(
+            (
+                await self._unary("ListPools", service_pb2.ListPoolsRequest(), service_pb2.ListPoolsResponse)
+            ).pools
+        )
+
+    async def get_server_info(self) -> service_pb2.GetServerInfoResponse:
+        """Version, limits, allowed roots, features."""
+        return await self._unary(
+            "GetServerInfo", service_pb2.GetServerInfoRequest(), service_pb2.GetServerInfoResponse
+        )
+
+    async def upload(self, payload: _upload.Payload) -> str:
+        """Uploads one artifact; one that the server has is not sent again."""
+        await asyncio.to_thread(payload.hash)
+
+        async def requests() -> AsyncIterator[service_pb2.UploadArtifactRequest]:
+            iterator = payload.requests()
+            while (request := await asyncio.to_thread(next, iterator, None)) is not None:
+                yield request
+
+        try:
+            response = await self._stub.UploadArtifact(
+                requests(), timeout=payload.timeout_s, metadata=self._metadata()
+            )
+        except grpc.RpcError as error:
+            raise from_rpc_error(error, server=self.server) from None
+        name: str = response.artifact
+        return name
+
+    async def _place(self, loaded: specs.LoadedSpec, mode: Upload) -> spec_pb2.PreflightSpec:
+        loopback = _channel.is_loopback(self.server)
+        limits = service_pb2.Limits()
+        if _upload.needs_limits(loaded, mode, loopback=loopback):
+            limits = (await self.get_server_info()).limits
+        placement = await asyncio.to_thread(_upload.place, loaded, mode, loopback=loopback, limits=limits)
+        for payload, put in placement.uploads:
+            put(await self.upload(payload))
+        return placement.spec
+
+    async def _unary(
+        self, method: str, request: Message, response: type[M],  # noqa: ARG002 - only for the type: the stub's methods are untyped
+        timeout_s: float | None = None,
+    ) -> M:
+        try:
+            answer: M = await getattr(self._stub, method)(
+                request, timeout=timeout_s or self._deadline_s, metadata=self._metadata()
+            )
+        except grpc.RpcError as error:
+            raise from_rpc_error(error, server=self.server) from None
+        return answer
+
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        return tuple(_channel.metadata(self._settings))
+
+
+class PreflightHandle:
+    """One preflight on a server, for asyncio.
+
+    Attributes:
+        preflight: The record as last seen.
+    """
+
+    def __init__(self, client: Client, preflight: preflight_pb2.Preflight) -> None:
+        self._client = client
+        self.preflight = preflight
+
+    @property
+    def name(self) -> str:
+        """The resource name, as preflights/abc."""
+        return self.preflight.name
+
+    @property
+    def id(self) -> str:
+        """The id alone."""
+        return self.name.removeprefix("preflights/")
+
+    @property
+    def state(self) -> str:
+        """As last seen: "QUEUED", "RUNNING", "SUCCEEDED", ..."""
+        return preflight_pb2.State.Name(self.preflight.state).removeprefix("STATE_")
+
+    @property
+    def done(self) -> bool:
+        """Whether it had ended when last seen."""
+        return self.preflight.state in TERMINAL
+
+    async def refresh(self) -> preflight_pb2.Preflight:
+        """Asks for the record as it stands now."""
+        self.preflight = await self._client.get_preflight(self.name)
+        return self.preflight
+
+    async def watch(self, *, cursor: str = "") -> AsyncIterator[service_pb2.WatchPreflightResponse]:
+        """Every event, each once, to the last one."""
+        async for event in self._client.watch_preflight(self.name, cursor=cursor):
+            whole = preflight_of(event)
+            if whole is not None:
+                self.preflight = whole
+            yield event
+
+    async def wait(self, timeout: float | None = None) -> preflight_pb2.Preflight:  # noqa: ASYNC109
+        """Waits until it has ended, or `timeout` seconds."""
+        if not self.done:
+            self.preflight = await self._client.wait_preflight(self.name, timeout)
+        return self.preflight
+
+    async def result(self, timeout: float | None = None) -> Report:  # noqa: ASYNC109
+        """Waits for the report."""
+        await self.wait(timeout)
+        if not self.done:
+            raise _calls.not_in_time(self.name, timeout or 0.0)
+        return Report.of(self.preflight)
+
+    async def cancel(self) -> preflight_pb2.Preflight:
+        """Cancels it."""
+        self.preflight = await self._client.cancel_preflight(self.name)
+        return self.preflight
+
+    async def delete(self) -> None:
+        """Deletes the record."""
+        await self._client.delete_preflight(self.name)
+
+    def __repr__(self) -> str:
+        """`<PreflightHandle preflights/abc RUNNING>`."""
+        return f"<PreflightHandle {self.name} {self.state}>"

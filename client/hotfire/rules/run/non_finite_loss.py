@@ -1,0 +1,122 @@
+"""R101 non-finite-loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hotfire.rules.engine import Rule
+from hotfire.rules.evidence import Evidence, Finding, Fix, Location, MicroBatch, Phase, Severity, Step, Trial
+from hotfire.rules.remedy import bf16_instead, learning_rate
+from hotfire.rules.run.judged import is_non_finite, judged_steps, micro_batches, non_finite_loss, step_list
+from hotfire.rules.run.rates import lower_rate
+from hotfire.rules.run.signature import WORDS, Mechanism, mechanism_of_step
+from hotfire.rules.wording import listed, number
+
+
+class NonFiniteLoss(Rule):
+    """The loss is NaN or infinite.
+
+    Why:
+        Nothing is learnt from such a step, and where the step is applied the weights are destroyed. The HF
+        Trainer hides it: with `logging_nan_inf_filter`, its default, it prints 0.0.
+
+    Example:
+        Step 1, rank 0, micro-batch 2: NaN, with 0 supervised tokens (the data is at fault); or NaN at step
+        3, after two updates at a learning rate of 10.
+
+    Fix:
+        By mechanism: labels for the rows; bf16 instead of fp16; a lower learning rate.
+
+    Source:
+        transformers 5.23 trainer.py, `logging_nan_inf_filter`; hiyouga/LlamaFactory issues 4850, 8088, 7388.
+    """
+
+    id = "R101"
+    name = "non-finite-loss"
+    severity = Severity.ERROR
+    needs = ("trials",)
+
+    def examine(self, evidence: Evidence) -> Iterable[Finding]:
+        """Finds the first step, rank, micro-batch and row, and names the mechanism."""
+        trial, steps = judged_steps(evidence)
+        bad = [step for step in steps if non_finite_loss(step)]
+        if not bad:
+            return
+        first = bad[0]
+        rank, index, batch = _first_batch(first)
+        mechanism = mechanism_of_step(trial, first) or Mechanism.NON_FINITE_FORWARD
+        value = first.loss if is_non_finite(first.loss) else batch.loss if batch else first.logged_loss
+        where = f"step {first.step}"
+        if rank is not None:
+            where += f", rank {rank}, micro-batch {index}"
+        at_peak = first.phase is Phase.PEAK and len(steps) > len(bad)
+        when = (
+            " It was finite before, at the scheduled learning rates; this step runs at their peak."
+            if at_peak
+            else ""
+        )
+        broken = trial.facts.get("non_finite_parameters_at_start") or []
+        loaded = (
+            f" The weights hold such values before the first step: {listed(broken, limit=3)}."
+            if broken
+            else ""
+        )
+        fix, alternatives = _fixes(evidence, trial, steps, first, mechanism)
+        yield Finding(
+            message=f"The loss is {number(value)} from {where}, because {WORDS[mechanism]}. "
+            f"{len(bad)} of {len(steps)} steps are affected.{when}{loaded}",
+            location=Location(
+                step=first.step,
+                rank=rank,
+                micro_batch=index,
+                row=batch.rows[0] if batch and batch.rows else None,
+                module=trial.facts.get("first_non_finite_module"),
+                trial=trial.name,
+            ),
+            evidence={
+                "mechanism": mechanism.value,
+                "steps": step_list(bad),
+                "num_steps": len(steps),
+                "rows": batch.rows[:20] if batch else [],
+                "num_supervised_tokens": batch.num_supervised_tokens
+                if batch
+                else first.num_supervised_tokens,
+                "learning_rate": first.learning_rate,
+            },
+            fix=fix,
+            alternatives=alternatives,
+        )
+
+
+def _first_batch(step: Step) -> tuple[int | None, int | None, MicroBatch | None]:
+    for rank, index, batch in micro_batches(step):
+        if is_non_finite(batch.loss):
+            return rank, index, batch
+    return None, None, None
+
+
+def _fixes(
+    evidence: Evidence, trial: Trial, steps: list[Step], first: Step, mechanism: Mechanism
+) -> tuple[Fix | None, list[Fix]]:
+    if mechanism in (Mechanism.NO_SUPERVISED_TOKENS, Mechanism.MASKED_MICRO_BATCH):
+        return Fix(
+            description="Give the rows labels: no-supervised-tokens names them and why they have none."
+        ), []
+    fixes: list[Fix] = []
+    moved = any(
+        (step.learning_rate or 0) > 0 and step.applied is not False
+        for step in steps
+        if step.step < first.step
+    )
+    if moved:
+        fixes.append(learning_rate(evidence, lower_rate(trial, evidence)))
+    if trial.dtype == "fp16" and (bf16 := bf16_instead(evidence)):
+        fixes.insert(0, bf16)
+    if not moved:
+        fixes.append(
+            Fix(
+                description="Run with attn_implementation eager, and look for NaN in the weights of the "
+                "model folder."
+            )
+        )
+    return fixes[0], fixes[1:]

@@ -1,0 +1,88 @@
+"""Which mechanism the numbers of a trial, or the lines of a log, speak of.
+
+The table is the one measured on DeepSpeed 0.19.8 and read from the older sources: a loss printed as 0.0 is
+"NaN or 0"; the gradient norm beside it tells which. No supervised token: norm exactly 0, the learning rate
+moves. NaN gradients: norm `inf` (DeepSpeed from 0.19.7), NaN or √k before. Every step skipped: norm stuck at
+its initial 0, learning rate stuck at 0.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from hotfire.rules.evidence import Evidence, Step, Trial
+from hotfire.rules.run.judged import (
+    applied,
+    is_finite,
+    non_finite_gradient,
+    non_finite_loss,
+    norm,
+    supervised_tokens,
+    without_tokens,
+)
+
+
+class Mechanism(StrEnum):
+    """Why a loss or a gradient is 0 or not finite."""
+
+    NO_SUPERVISED_TOKENS = "no-supervised-tokens"
+    MASKED_MICRO_BATCH = "masked-micro-batch"
+    NON_FINITE_FORWARD = "non-finite-forward"
+    NON_FINITE_GRADIENT = "non-finite-gradient"
+    OVERFLOW = "fp16-overflow"
+    SKIPPED = "every-step-skipped"
+    NO_GRADIENT = "no-gradient"
+
+
+WORDS = {
+    Mechanism.NO_SUPERVISED_TOKENS: "no token has a label",
+    Mechanism.MASKED_MICRO_BATCH: "a micro-batch without any label gives 0/0",
+    Mechanism.NON_FINITE_FORWARD: "the forward pass is not finite although tokens have labels",
+    Mechanism.NON_FINITE_GRADIENT: "the loss is finite and the gradient is not",
+    Mechanism.OVERFLOW: "the scaled gradient overflows in fp16",
+    Mechanism.SKIPPED: "every step was skipped, so the norm keeps its initial 0 and the learning rate "
+    "stays at 0",
+    Mechanism.NO_GRADIENT: "no gradient reaches the weights although tokens have labels",
+}
+
+
+def mechanism_of_step(trial: Trial, step: Step) -> Mechanism | None:
+    """The mechanism behind one step that is not healthy; None for a healthy one."""
+    size = norm(step)
+    tokens = supervised_tokens(step)
+    if non_finite_loss(step):
+        if tokens == 0 or (size == 0 and tokens is None):
+            return Mechanism.NO_SUPERVISED_TOKENS
+        if without_tokens(step) and is_finite(size):
+            return Mechanism.MASKED_MICRO_BATCH
+        return Mechanism.NON_FINITE_FORWARD
+    if step.applied is False and trial.dtype == "fp16":
+        return Mechanism.OVERFLOW
+    if non_finite_gradient(step):
+        printed_zero = step.loss is None and step.logged_loss == 0
+        return Mechanism.NON_FINITE_FORWARD if printed_zero else Mechanism.NON_FINITE_GRADIENT
+    if size == 0:
+        if tokens == 0 or (tokens is None and _loss(step) == 0):
+            return Mechanism.NO_SUPERVISED_TOKENS
+        if step.applied is None and step.learning_rate == 0:
+            return Mechanism.SKIPPED
+        return Mechanism.NO_GRADIENT
+    return None
+
+
+def no_token_has_a_label(trial: Trial) -> bool:
+    """Every step that counts was one without a supervised token."""
+    steps = applied(trial.steps)
+    return bool(steps) and all(
+        mechanism_of_step(trial, step) is Mechanism.NO_SUPERVISED_TOKENS for step in steps
+    )
+
+
+def data_explains(evidence: Evidence) -> bool:
+    """The data was looked at, and no row of it has a supervised token."""
+    rows = evidence.data.rows if evidence.data else []
+    return bool(rows) and all(row.num_supervised == 0 for row in rows)
+
+
+def _loss(step: Step) -> float | None:
+    return step.loss if step.loss is not None else step.logged_loss

@@ -1,0 +1,64 @@
+"""One log line per call: method, tenant, code, time. No message content."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import grpc.aio
+import structlog
+
+from hotfire_service import context as call
+from hotfire_service.interceptors.wrap import is_ours, wrap
+
+_log = structlog.get_logger("hotfire.service")
+
+
+class LogInterceptor(grpc.aio.ServerInterceptor):
+    """The outermost interceptor."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Wraps our own handlers."""
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or not is_ours(method):
+            return handler
+
+        @asynccontextmanager
+        async def logged(context: Any) -> AsyncIterator[None]:
+            structlog.contextvars.bind_contextvars(request=uuid.uuid4().hex[:12])
+            started = time.monotonic()
+            cancelled = True
+            try:
+                yield
+                cancelled = False
+            except Exception:
+                cancelled = False
+                raise
+            finally:
+                _log.info(
+                    "call",
+                    method=method.rpartition("/")[2],
+                    tenant=call.tenant.get(),
+                    code="CANCELLED" if cancelled else _code(context),
+                    ms=round((time.monotonic() - started) * 1000, 1),
+                    peer=context.peer(),
+                )
+
+        return wrap(handler, logged)
+
+
+def _code(context: Any) -> str:
+    """`context.code()` is 0 for OK, and a StatusCode or its number else."""
+    code = context.code()
+    if isinstance(code, grpc.StatusCode):
+        return str(code.name)
+    return next((c.name for c in grpc.StatusCode if c.value[0] == code), str(code))

@@ -1,0 +1,184 @@
+"""Building, starting and stopping the server."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Self
+
+import celery.app.base
+import grpc
+import grpc.aio
+import structlog
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from hotfire.v1 import preflight_service_pb2_grpc
+from hotfire_service.admission import Admission
+from hotfire_service.health import SERVICE, HealthWatch
+from hotfire_service.hub import ChangeHub
+from hotfire_service.interceptors import AuthInterceptor, ErrorInterceptor, LogInterceptor
+from hotfire_service.servicer import PreflightServicer
+from hotfire_service.servicer.deps import Deps, send_message
+from hotfire_service.settings import ServiceSettings
+from hotfire_service.store.aio import AsyncLedger
+from hotfire_service.store.artifacts import ArtifactStore
+from hotfire_service.store.queue import celery_config
+from hotfire_service.store.reaper import Reaper
+from hotfire_service.store.settings import StoreSettings
+
+_log = structlog.get_logger("hotfire.service")
+
+#: The generated and the library code have no annotations.
+_celery_code: Any = celery.app.base
+_grpc_code: Any = preflight_service_pb2_grpc
+_health_code: Any = health_pb2_grpc
+_reflection_code: Any = reflection
+
+
+class BindError(Exception):
+    """The address cannot be listened on."""
+
+
+class Server:
+    """The whole service in one process. `async with Server(settings) as server: ... server.address`.
+
+    Redis need not be there at the start: until it is, calls end with UNAVAILABLE.
+    """
+
+    def __init__(self, settings: ServiceSettings, store: StoreSettings | None = None) -> None:
+        self.settings = settings
+        self.store = store or settings.store()
+        self.port = 0
+        self._tasks: list[asyncio.Task[None]] = []
+        self._deps: Deps
+        self._health: HealthWatch
+        self._server: grpc.aio.Server
+
+    @property
+    def address(self) -> str:
+        """host:port, with the port that was really bound."""
+        return f"{self.settings.host}:{self.port}"
+
+    @property
+    def deps(self) -> Deps:
+        """What the RPCs work with."""
+        return self._deps
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Binds and serves.
+
+        Raises:
+            BindError: The address is taken or is not ours.
+        """
+        settings = self.settings
+        self._deps = deps = self._build()
+        self._server = grpc.aio.server(
+            interceptors=[LogInterceptor(), AuthInterceptor(settings.all_tokens), ErrorInterceptor()],
+            options=_options(settings),
+        )
+        _grpc_code.add_PreflightServiceServicer_to_server(PreflightServicer(deps), self._server)
+        self._health = HealthWatch(deps.ledger)
+        _health_code.add_HealthServicer_to_server(self._health.servicer, self._server)
+        if settings.reflection:
+            names = (SERVICE, health.SERVICE_NAME, _reflection_code.SERVICE_NAME)
+            _reflection_code.enable_server_reflection(names, self._server)
+        self.port = self._bind()
+        await self._server.start()
+        await self._health.look()
+        self._tasks = [
+            asyncio.create_task(coroutine, name=name)
+            for name, coroutine in (
+                ("hub", deps.hub.run()),
+                ("reaper", deps.reaper.run()),
+                ("health", self._health.run()),
+            )
+        ]
+        _log.info("serving", address=self.address, reflection=settings.reflection, tls=settings.uses_tls)
+
+    def _build(self) -> Deps:
+        ledger = AsyncLedger.connect(self.store)
+        artifacts = ArtifactStore(settings=self.store)
+        # `set_as_current=False`: a program that embeds the service keeps its own Celery app.
+        app = _celery_code.Celery("hotfire-service", set_as_current=False)
+        app.conf.update(celery_config(settings=self.store))
+
+        async def send(key: str, pool: str) -> None:
+            await send_message(app, key, pool)
+
+        return Deps(
+            settings=self.settings,
+            ledger=ledger,
+            artifacts=artifacts,
+            admission=Admission(self.settings, ledger, artifacts),
+            hub=ChangeHub(ledger.redis, ledger.keys),
+            reaper=Reaper(ledger, artifacts, send, interval_s=self.settings.sweep_s),
+            celery=app,
+        )
+
+    def _bind(self) -> int:
+        settings = self.settings
+        host = f"[{settings.host}]" if ":" in settings.host and "[" not in settings.host else settings.host
+        address = f"{host}:{settings.port}"
+        try:
+            if settings.uses_tls:
+                port = self._server.add_secure_port(address, _credentials(settings))
+            else:
+                port = self._server.add_insecure_port(address)
+        except (RuntimeError, OSError) as error:
+            raise BindError(f"cannot listen on {address}: {error}") from None
+        if port == 0:
+            raise BindError(f"cannot listen on {address}: it is taken, or not an address of this machine")
+        return port
+
+    async def stop(self) -> None:
+        """Ends gracefully: health says so, watchers are told to reconnect, calls get their grace."""
+        _log.info("stopping")
+        self._deps.stopping.set()
+        await self._health.servicer.enter_graceful_shutdown()
+        self._deps.hub.wake_all()
+        await self._server.stop(self.settings.stop_grace_s)
+        await self._deps.reaper.stop()
+        tasks = [*self._tasks, *self._deps.background]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._deps.ledger.aclose()
+        await asyncio.to_thread(self._deps.celery.close)
+        _log.info("stopped")
+
+    async def wait(self) -> None:
+        """Returns when the server has stopped."""
+        await self._server.wait_for_termination()
+
+
+def _options(settings: ServiceSettings) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", settings.max_message_bytes),
+        # Two services on one port would silently share it.
+        ("grpc.so_reuseport", 0),
+        # Clients ping every 30 s through a silent watch; the default allows one ping in 5 minutes.
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 20_000),
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+    ]
+
+
+def _credentials(settings: ServiceSettings) -> grpc.ServerCredentials:
+    assert settings.tls_key_file is not None
+    assert settings.tls_cert_file is not None
+    pair = (settings.tls_key_file.read_bytes(), settings.tls_cert_file.read_bytes())
+    authority = settings.tls_client_ca_file
+    return grpc.ssl_server_credentials(
+        [pair],
+        root_certificates=authority.read_bytes() if authority else None,
+        require_client_auth=authority is not None,
+    )

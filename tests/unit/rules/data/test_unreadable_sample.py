@@ -1,0 +1,31 @@
+"""D119."""
+
+import pytest
+from hotfire.rules.data import UnreadableSample
+from hotfire.rules.evidence import DataEvidence, RejectedRow, Severity
+
+from tests.unit.rules.factory import check, evidence
+
+RULE = UnreadableSample()
+
+
+@pytest.mark.parametrize(
+    ("sample", "words"),
+    [
+        (DataEvidence(read_error="train.jsonl is a Git LFS pointer; run git lfs pull."), "Git LFS pointer"),
+        (DataEvidence(), "is empty"),
+        (
+            DataEvidence(num_rows_read=3, rejected=[RejectedRow(row=1, reason="no known columns")]),
+            "None of the 3 rows can be used: row 1: no known columns",
+        ),
+    ],
+)
+def test_bad(sample: DataEvidence, words: str) -> None:
+    (finding,), _ = check(RULE, evidence(data=sample))
+    assert finding.severity is Severity.ERROR
+    assert words in finding.message
+    assert ".." not in finding.message
+
+
+def test_good() -> None:
+    assert check(RULE, evidence())[0] == []

@@ -1,0 +1,33 @@
+"""Z105."""
+
+from hotfire.rules.evidence import Role, Severity, TrialOutcome
+from hotfire.rules.zero import NotExercised
+
+from tests.unit.rules.factory import check, crashed, ds_config, evidence, reference, trial
+
+RULE = NotExercised()
+
+
+def test_found_reference_failed() -> None:
+    given = evidence(trials=[trial(), crashed(Role.REFERENCE, message="CUDA out of memory")])
+    (finding,), _ = check(RULE, given)
+    assert finding.severity is Severity.INFO
+    assert finding.message.startswith("ZeRO's part could not be judged.")
+
+
+def test_found_races_need_streams() -> None:
+    config = ds_config(zero_optimization={"stage": 2, "overlap_comm": True})
+    (finding,), _ = check(RULE, evidence(given=config))
+    assert "Races between CUDA streams" in finding.message
+
+
+def test_found_a_trial_that_was_not_run() -> None:
+    missing = trial(
+        Role.STAGE, stage=3, outcome=TrialOutcome.NOT_EXERCISED, reason="it needs the GPU", steps=[]
+    )
+    (finding,), _ = check(RULE, evidence(trials=[trial(), reference(), missing]))
+    assert finding.message == "The trial stage-3 was not run: it needs the GPU."
+
+
+def test_good() -> None:
+    assert check(RULE, evidence())[0] == []

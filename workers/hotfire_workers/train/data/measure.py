@@ -1,0 +1,190 @@
+"""The numbers of one row: what truncation and the collator leave of it, and whether its answer is whole."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from hotfire.rules.evidence import PreparedRow
+
+from hotfire_workers.train.data.encode import IGNORED, Encoded
+
+_MARKUP = re.compile(r"<[^<>\s]{1,40}>|\[/?[A-Za-z_]{1,20}\]")
+
+
+def collated_labels(
+    input_ids: list[int], labels: list[int], *, collator: str, pad_token_id: int | None
+) -> list[int]:
+    """Labels as the job's collator makes them.
+
+    `transformers.DataCollatorForLanguageModeling(mlm=False)` throws the given labels away: it copies the ids
+    and masks every id that equals the pad id, and with it a real end token where the two are the same.
+    """
+    if collator != "LANGUAGE_MODELING":
+        return labels
+    return [IGNORED if i == pad_token_id else i for i in input_ids]
+
+
+def cut(values: list[Any], max_length: int | None, side: str) -> list[Any]:
+    """What truncation leaves of a row. `side` is the end that is cut off."""
+    if max_length is None or len(values) <= max_length:
+        return values
+    return values[-max_length:] if side == "left" else values[:max_length]
+
+
+def num_seen(labels: list[int]) -> int:
+    """Labels that the shifted loss looks at: position 0 is never predicted."""
+    return sum(label != IGNORED for label in labels[1:])
+
+
+@dataclass(kw_only=True)
+class Measure:
+    """Takes the numbers of rows.
+
+    Attributes:
+        tokenizer: To look at texts; None: nothing is decoded.
+        collator: Resolved name of the collator.
+        pad_token_id: Of the tokenizer, as the job sets it.
+        bos_token_id: Of the tokenizer.
+        end_token_ids: Ids that end a sequence or a turn.
+        max_length: Longest row; None: not cut.
+        truncation_side: "left" or "right".
+        masked: A mask was asked for, or comes with the data.
+    """
+
+    tokenizer: Any
+    collator: str
+    pad_token_id: int | None
+    bos_token_id: int | None
+    end_token_ids: frozenset[int]
+    max_length: int | None
+    truncation_side: str
+    masked: bool
+
+    def __post_init__(self) -> None:
+        self._texts: dict[int, str] = {}
+
+    def row(self, encoded: Encoded) -> PreparedRow:
+        """Measures one row."""
+        ids = encoded.input_ids
+        labels = collated_labels(ids, encoded.labels, collator=self.collator, pad_token_id=self.pad_token_id)
+        kept_ids, kept_labels = (cut(v, self.max_length, self.truncation_side) for v in (ids, labels))
+        supervised = [i for i, label in enumerate(labels) if i and label != IGNORED]
+        end, has_end = self._end_token(encoded)
+        leading = self._num_leading_bos(ids)
+        return PreparedRow(
+            row=encoded.row,
+            num_tokens=len(kept_ids),
+            num_tokens_untruncated=len(ids),
+            num_supervised=num_seen(kept_labels),
+            num_supervised_untruncated=len(supervised),
+            first_supervised=supervised[0] if supervised else None,
+            last_supervised=supervised[-1] if supervised else None,
+            max_token_id=max(ids),
+            min_token_id=min(ids),
+            num_leading_bos=leading,
+            bos_in_answer=self._bos_in_answer(encoded, leading),
+            has_end_token=has_end,
+            end_token_trained=labels[end] != IGNORED if end is not None else None,
+            answer_text_matches=self._answer_matches(encoded, labels),
+            prefix_ok=encoded.prefix_ok,
+            empty_answer=any(not a.strip() for a in encoded.answers) if encoded.answers else None,
+            input_ids=kept_ids,
+            labels=kept_labels,
+        )
+
+    def text(self, token_id: int) -> str:
+        """Text of one token."""
+        if token_id not in self._texts:
+            try:
+                self._texts[token_id] = self.tokenizer.decode([token_id])
+            except Exception:  # noqa: BLE001 - an id out of range has no text; each tokenizer raises its own
+                self._texts[token_id] = ""
+        return self._texts[token_id]
+
+    def _num_leading_bos(self, ids: list[int]) -> int:
+        if self.bos_token_id is None:
+            return 0
+        return next((i for i, token in enumerate(ids) if token != self.bos_token_id), len(ids))
+
+    def _bos_in_answer(self, encoded: Encoded, num_leading: int) -> bool:
+        # Where one token is both (GPT-2) it ends the answer; without a mask, no answer is known.
+        if not self.masked or self.bos_token_id is None or self.bos_token_id in self.end_token_ids:
+            return False
+        return any(
+            token == self.bos_token_id and label != IGNORED
+            for token, label in zip(
+                encoded.input_ids[num_leading:], encoded.labels[num_leading:], strict=True
+            )
+        )
+
+    def _end_token(self, encoded: Encoded) -> tuple[int | None, bool | None]:
+        """Finds the token that ends the last answer: (its index, whether there is one).
+
+        It is the last one of the answer's span, or the one right behind; white space does not count.
+        """
+        ids, labels = encoded.input_ids, encoded.labels
+        if self.tokenizer is None and not self.end_token_ids:
+            return None, None
+        last = next((i for i in range(len(ids) - 1, -1, -1) if labels[i] != IGNORED), None)
+        if last is None:
+            return None, None
+        inside = last
+        while inside > 0 and self._is_blank(ids[inside]) and labels[inside] != IGNORED:
+            inside -= 1
+        if ids[inside] in self.end_token_ids:
+            return inside, True
+        behind = last + 1
+        while behind < len(ids) and self._is_blank(ids[behind]):
+            behind += 1
+        if behind < len(ids) and ids[behind] in self.end_token_ids:
+            return behind, True
+        return None, False
+
+    def _is_blank(self, token_id: int) -> bool:
+        return (
+            self.tokenizer is not None
+            and token_id not in self.end_token_ids
+            and not self.text(token_id).strip()
+        )
+
+    # ---- is the text that is trained the answer? ----
+
+    def _answer_matches(self, encoded: Encoded, labels: list[int]) -> bool | None:
+        if not self.masked or not encoded.answers or self.tokenizer is None:
+            return None
+        trained = self._trained_text(encoded.input_ids, labels)
+        if not trained:
+            return None  # nothing is trained at all: another rule's matter
+        if any(trained == self._bare("".join(a)) for a in self._expected(encoded.answers)):
+            return True
+        # Templates take a reasoning block out of earlier turns: then what is right cannot be told from here.
+        return None if any("</think>" in answer for answer in encoded.answers) else False
+
+    def _trained_text(self, ids: list[int], labels: list[int]) -> str:
+        runs, run = [], []
+        for token, label in zip(ids, labels, strict=True):
+            if label != IGNORED:
+                run.append(token)
+            elif run:
+                runs.append(run)
+                run = []
+        runs = [*runs, run] if run else runs
+        return self._bare("".join(self._decode(r) for r in runs))
+
+    def _expected(self, answers: list[str]) -> list[list[str]]:
+        """The answers as they are, and as this tokenizer gives them back (it may normalise them)."""
+        back = [self._decode(list(self.tokenizer(a, add_special_tokens=False)["input_ids"])) for a in answers]
+        return [answers, back]
+
+    def _decode(self, ids: list[int]) -> str:
+        return self.tokenizer.decode(
+            [i for i in ids if i not in self.end_token_ids],
+            skip_special_tokens=False,
+            clean_up_tokenization_spaces=False,
+        )
+
+    def _bare(self, text: str) -> str:
+        """Without white space and without the markup that a template puts around an answer."""
+        return "".join(_MARKUP.sub("", text).split())

@@ -1,0 +1,57 @@
+"""Which step comes next: scheduled or at the peak learning rate, and when the trial has seen enough.
+
+A trial aims at *applied* steps: fp16 spends its first attempts searching for a loss scale, and a warm-up
+starts at learning rate 0. The first steps run as scheduled; the last ones at the schedule's highest learning
+rate, because inside a warm-up a good rate and a ruinous one draw the same loss curve.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Pace:
+    """Counts attempts and applied steps of one rank. All ranks see the same counts.
+
+    Attributes:
+        num_steps: Applied steps aimed at, scheduled and peak together.
+        num_peak_steps: How many of them run at the peak; at least one step is always a scheduled one.
+        max_attempts: Attempts after which the trial ends whatever was applied.
+    """
+
+    num_steps: int
+    num_peak_steps: int
+    max_attempts: int
+    attempts: int = 0
+    applied: int = 0
+
+    @property
+    def num_scheduled(self) -> int:
+        """Applied steps before the peak phase."""
+        return max(self.num_steps - self.num_peak_steps, min(1, self.num_steps))
+
+    @property
+    def step(self) -> int:
+        """Number of the attempt that comes next, from 1."""
+        return self.attempts + 1
+
+    @property
+    def at_peak(self) -> bool:
+        """The next attempt runs at the peak learning rate."""
+        return self.num_peak_steps > 0 and self.applied >= self.num_scheduled
+
+    @property
+    def measures_update(self) -> bool:
+        """The next attempt is one whose weight change is measured: first, last scheduled, last peak."""
+        return self.applied in {0, self.num_scheduled - 1, self.num_steps - 1}
+
+    @property
+    def finished(self) -> bool:
+        """Enough was applied, or enough was tried."""
+        return self.applied >= self.num_steps or self.attempts >= self.max_attempts
+
+    def record(self, *, applied: bool) -> None:
+        """Counts the attempt that has just ended."""
+        self.attempts += 1
+        self.applied += int(applied)

@@ -1,0 +1,65 @@
+"""Device and precision of a trial: what the config asks for, and fp16 on a CPU that has none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+FP16_EMULATION = (
+    "fp16 ran on a CPU without fp16 arithmetic: overflow, rounding and loss scaling are real, "
+    "the speed is not"
+)
+
+
+def emulate_fp16() -> bool:
+    """Lets DeepSpeed train in fp16 where its accelerator says that the device cannot.
+
+    Returns:
+        True when the answer had to be changed; False where fp16 is supported anyway.
+    """
+    from deepspeed.accelerator import get_accelerator
+
+    accelerator = get_accelerator()
+    if accelerator.is_fp16_supported():
+        return False
+    accelerator.is_fp16_supported = lambda: True
+    return True
+
+
+def precision_of(config: dict[str, Any], training: dict[str, Any]) -> str:
+    """The precision that a DeepSpeed config asks for, `"auto"` filled in from the training arguments.
+
+    Returns:
+        "fp16", "bf16" or "fp32".
+    """
+    for name in ("fp16", "bf16"):
+        section = config.get(name)
+        if name == "bf16" and section is None:
+            section = config.get("bfloat16")
+        enabled = section.get("enabled", False) if isinstance(section, dict) else False
+        if enabled == "auto":
+            enabled = bool(training.get(name))
+        if enabled:
+            return name
+    return "fp32"
+
+
+def dtype_of(precision: str) -> torch.dtype:
+    """The torch dtype of a precision name."""
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+def device_of(local_rank: int) -> torch.device:
+    """This rank's device, made the current one.
+
+    DeepSpeed's accelerator decides (the environment variable DS_ACCELERATOR overrides its own search), so
+    that the reference runs on the same kind of device as the candidate.
+    """
+    from deepspeed.accelerator import get_accelerator
+
+    accelerator = get_accelerator()
+    if accelerator.device_name() == "cpu":
+        return torch.device("cpu")
+    accelerator.set_device(local_rank)
+    return torch.device(accelerator.device_name(local_rank))
