@@ -195,7 +195,7 @@ def _rows(rows: Any, result: Normalised) -> list[dict[str, Any]]:
         if not isinstance(row, Mapping):
             result.violations.append(
                 Violation(
-                    field=f"data.rows[{i}]", description=f"must be an object, got a {type(row).__name__}"
+                    field=f"data.rows[{i}]", description=f"must be an object, got {type(row).__name__}"
                 )
             )
             continue

@@ -356,9 +356,11 @@ class PreflightHandle:
         self.preflight = self._client.get_preflight(self.name)
         return self.preflight
 
-    def watch(self, *, cursor: str = "") -> Iterator[service_pb2.WatchPreflightResponse]:
+    def watch(
+        self, *, cursor: str = "", patience_s: float = PATIENCE_S
+    ) -> Iterator[service_pb2.WatchPreflightResponse]:
         """Every event, each once, to the last one; see `Client.watch_preflight`."""
-        for event in self._client.watch_preflight(self.name, cursor=cursor):
+        for event in self._client.watch_preflight(self.name, cursor=cursor, patience_s=patience_s):
             whole = preflight_of(event)
             if whole is not None:
                 self.preflight = whole
@@ -451,7 +453,7 @@ def check(
             from hotfire.local import LocalStack, require_installed
 
             require_installed(_calls.NO_SERVER)
-            server = stack.enter_context(LocalStack(roots=loaded.roots())).address
-            token, tls, ca_cert = None, False, None
+            local = stack.enter_context(LocalStack(roots=loaded.roots()))
+            server, token, tls, ca_cert = local.address, local.token, False, None
         client = stack.enter_context(Client(server, token=token, tls=tls, ca_cert=ca_cert))
         return client.check(loaded, timeout=timeout, upload=upload, labels=labels)

@@ -1,1 +1,22 @@
-"""."""
+"""The `hotfire` command. Needs the extra `cli`."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> int:
+    """Runs the command line; returns the exit code."""
+    try:
+        import rich  # noqa: F401
+        import typer  # noqa: F401
+    except ImportError as error:
+        print(f"the hotfire command needs {error.name}: pip install 'hotfire[cli]'", file=sys.stderr)
+        return 2
+    from hotfire.cli.app import run
+
+    return run(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

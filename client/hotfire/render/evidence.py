@@ -245,7 +245,7 @@ def trials(view: View, look: Look) -> RenderableType | None:
         applied = sum(1 for s in trial.steps if s.applied)
         took = sum(trial.phase_seconds.values()) or None
         norms = curve(trial, "grad_norm_measured")
-        cells = [
+        cells: list[str | Text] = [
             text.clean(trial.name),
             Text(OUTCOME_WORDS.get(outcome, outcome), style=OUTCOME_STYLES.get(outcome, "red")),
             f"{applied}/{len(trial.steps)}" if trial.steps else "-",

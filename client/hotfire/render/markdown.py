@@ -131,8 +131,8 @@ def _data(view: View) -> Iterator[str]:
     for sample in list(report.samples)[:_NUM_SAMPLES]:
         trained = sum(token.trained for token in sample.tokens)
         yield (
-            f"Row {sample.row} ({_inline(text.clean(sample.why))}): {len(sample.tokens)} tokens, {trained} trained, "
-            "which stand in [[brackets]]\n\n" + _fence(_sample_text(sample))
+            f"Row {sample.row} ({_inline(text.clean(sample.why))}): {len(sample.tokens)} tokens, "
+            f"{trained} trained, which stand in [[brackets]]\n\n" + _fence(_sample_text(sample))
         )
 
 
@@ -149,9 +149,10 @@ def _memory(view: View) -> Iterator[str]:
     rows = []
     for forecast in view.report.memory.stages:
         fits = text.optional(forecast, "fits")
+        offload = f" +{text.clean(forecast.offload)}" if forecast.offload not in ("", "none") else ""
         rows.append(
             (
-                f"{forecast.stage}{'' if forecast.offload in ('', 'none') else ' +' + text.clean(forecast.offload)}",
+                f"{forecast.stage}{offload}",
                 text.size(text.optional(forecast, "states_bytes")),
                 text.size(text.optional(forecast, "activations_bytes")),
                 text.size(text.optional(forecast, "total_bytes")),

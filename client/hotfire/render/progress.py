@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -47,13 +46,11 @@ class Progress(Protocol):
     def note(self, message: str) -> None:
         """Says something that is not an event."""
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
         """Starts showing."""
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stops showing."""
+    def stop(self) -> None:
+        """Stops showing; may be called again."""
 
 
 def make(console: Console, *, quiet: bool = False) -> Progress:
@@ -72,13 +69,10 @@ class Silent:
     def note(self, message: str) -> None:
         """Does nothing."""
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
         """Does nothing."""
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def stop(self) -> None:
         """Does nothing."""
 
 
@@ -118,19 +112,16 @@ class LiveProgress(Silent):
             get_renderable=self._draw, console=console, refresh_per_second=_REFRESH_HZ, transient=True
         )
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
         """Starts drawing."""
-        self._live.__enter__()
-        return self
+        self._live.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def stop(self) -> None:
         """Stops drawing and leaves nothing behind: the report follows."""
-        self._live.__exit__(kind, error, trace)
+        self._live.stop()
 
     def note(self, message: str) -> None:
-        """Shows a line above the display."""
+        """Shows it beside the spinner."""
         self._phase = message
 
     def event(self, event: service_pb2.WatchPreflightResponse) -> None:

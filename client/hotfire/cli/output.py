@@ -1,0 +1,111 @@
+"""Where results and errors go: results to standard output or a file, everything else to standard error."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import IO
+
+from google.protobuf.message import Message
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from hotfire.errors import HotfireError, SettingsError
+from hotfire.render import json as json_render
+from hotfire.render.frame import Look
+from hotfire.render.text import clean
+from hotfire.v1 import preflight_pb2
+
+_PLAIN_WIDTH = 100
+
+
+class Output:
+    """One command's output."""
+
+    def __init__(self, format_: str = "pretty", path: Path | None = None, *, verbose: bool = False) -> None:
+        self.format = str(format_)
+        self._path = path
+        self._verbose = verbose
+        self.errors = console(stderr=True)
+
+    def preflight(self, preflight: preflight_pb2.Preflight, *, ephemeral: bool = False) -> None:
+        """Writes a report, or what stands in its place."""
+        if self.format == "json":
+            self.text(json_render.render(preflight))
+        elif self.format == "markdown":
+            from hotfire.render import markdown
+
+            self.text(markdown.render(preflight))
+        elif self._path is not None:
+            from hotfire.render import pretty
+
+            self.text(pretty.render(preflight, width=_PLAIN_WIDTH, verbose=self._verbose))
+        else:
+            from hotfire.render import pretty
+
+            out = console()
+            look = Look.of(out)
+            out.print(
+                pretty.build(preflight, look, verbose=self._verbose, ephemeral=ephemeral), width=look.width
+            )
+
+    def message(self, message: Message, pretty: RenderableType | None = None) -> None:
+        """Writes an answer: as JSON, or as what it is for people."""
+        if self.format == "json" or pretty is None:
+            self.text(json_render.render(message))
+        else:
+            self.show(pretty)
+
+    def show(self, item: RenderableType) -> None:
+        """Writes something for people."""
+        if self._path is None:
+            console().print(item)
+            return
+        with self._open() as file:
+            Console(file=file, width=_PLAIN_WIDTH, no_color=True, highlight=False).print(item)
+
+    def text(self, text: str) -> None:
+        """Writes text as it is."""
+        if self._path is None:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+            return
+        with self._open() as file:
+            file.write(text)
+
+    def hint(self, message: str, style: str = "dim") -> None:
+        """Says something beside the result."""
+        self.errors.print(Text(message, style=style), soft_wrap=True)
+
+    def _open(self) -> IO[str]:
+        assert self._path is not None
+        try:
+            return self._path.open("w", encoding="utf-8")
+        except OSError as error:
+            raise SettingsError(f"--output {self._path}: {error.strerror or error}") from None
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console of ours: no guessing of what a number might be, and a fixed width when piped."""
+    made = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    if not made.is_terminal and made.width == 80:
+        made.width = _PLAIN_WIDTH
+    return made
+
+
+def print_error(error: HotfireError, *, as_json: bool) -> None:
+    """An error, all of it: for people on standard error, for programs on standard output."""
+    text = Text("error: ", style="bold red")
+    text.append(clean(error.message, keep_newlines=True), style="not bold default")
+    for violation in error.violations:
+        text.append("\n  ")
+        if violation.line is not None:
+            text.append(f"line {violation.line}  ", style="dim")
+        text.append(clean(violation.field) or "(the whole)", style="bold cyan")
+        if violation.value is not None:
+            text.append(f" = {clean(violation.value)}", style="default")
+        text.append(f": {clean(violation.description)}", style="not bold default")
+    console(stderr=True).print(text, soft_wrap=True)
+    if as_json:
+        sys.stdout.write(json_render.render_error(error))
+        sys.stdout.flush()

@@ -1,0 +1,136 @@
+"""The answer of `hotfire lint`: every finding at its line of the config."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from hotfire.render import diff, text
+from hotfire.render.frame import SEVERITY_STYLES, VERDICT_STYLES, Look
+from hotfire.v1 import preflight_service_pb2 as service_pb2
+from hotfire.v1 import report_pb2
+
+
+def build(
+    response: service_pb2.CheckConfigResponse,
+    *,
+    name: str,
+    source: str,
+    document: dict[str, Any] | None,
+    look: Look,
+) -> RenderableType:
+    """The findings for a terminal.
+
+    Args:
+        response: What the rules said.
+        name: The file, as the user named it.
+        source: The DeepSpeed config's text.
+        document: The spec document that patches apply to.
+        look: What the output can show.
+    """
+    lines = source.splitlines()
+    parts: list[RenderableType] = []
+    for finding in response.findings:
+        parts += _finding(finding, name, lines, document, look)
+    return Group(*parts, _summary(response, name, look))
+
+
+def _finding(
+    finding: report_pb2.Finding, name: str, lines: list[str], document: dict[str, Any] | None, look: Look
+) -> list[RenderableType]:
+    severity = text.enum_name(finding, "severity")
+    style = SEVERITY_STYLES.get(severity, "")
+    location = finding.location
+    where = name
+    if location.HasField("line"):
+        where += f":{location.line}" + (f":{location.column}" if location.HasField("column") else "")
+    head = Text(text.clean(where), style="bold")
+    head.append(f"  {severity.lower()}", style=f"bold {style}")
+    head.append(f"  {finding.rule}", style=style)
+    head.append(f"  {finding.rule_id}", style="not bold dim")
+    body: list[RenderableType] = []
+    if location.HasField("line") and 0 < location.line <= len(lines):
+        body.append(_excerpt(lines, location, style, look))
+    elif location.HasField("config_path"):
+        body.append(Text(text.clean(location.config_path), style="cyan"))
+    body.append(Text(text.clean(finding.message)))
+    fixes = [finding.fix] if finding.HasField("fix") else []
+    for fix in [*fixes, *finding.alternatives]:
+        line = Text(f"{look.sign('arrow')} ", style="green")
+        line.append(text.clean(fix.description))
+        body.append(line)
+        for change in diff.file_diffs(document, fix.patch):
+            block = Text(style="dim")
+            for row in change.lines:
+                color = {"+": "not dim green", "-": "not dim red"}.get(row[:1], "")
+                block.append(f"    {row}\n", style=color if look.color else "")
+            block.rstrip()
+            body.append(block)
+    return [head, Padding(Group(*body), (0, 0, 1, 2))]
+
+
+def _excerpt(lines: list[str], location: report_pb2.Location, style: str, look: Look) -> Text:
+    """The line with a mark under the key."""
+    number, bar = str(location.line), "│" if look.unicode else "|"
+    line = text.clean(lines[location.line - 1].replace("\t", " "))
+    shown = line[: look.width - 12]
+    excerpt = Text(f"{number} {bar} ", style="dim")
+    excerpt.append(shown, style="not dim")
+    if location.HasField("column") and 0 < location.column <= len(shown):
+        start = location.column - 1
+        rest = shown[start:]
+        end = rest.find('"', 1) + 1 if rest.startswith('"') else len(rest)
+        excerpt.append(f"\n{' ' * len(number)} {bar} {' ' * start}")
+        excerpt.append("^" * max(1, end), style=f"not dim {style}")
+    return excerpt
+
+
+def _summary(response: service_pb2.CheckConfigResponse, name: str, look: Look) -> Text:
+    verdict = text.enum_name(response, "verdict")
+    config_checks = [c for c in response.checks if c.rule_id.startswith("C")]
+    counts = {
+        outcome: sum(text.enum_name(c, "outcome") == outcome for c in config_checks)
+        for outcome in ("PASSED", "SKIPPED", "ERROR")
+    }
+    sign = look.sign({"PASS": "ok", "WARN": "warn", "FAIL": "bad"}.get(verdict, "info"))
+    line = Text(f"{sign} {verdict}", style=f"bold {VERDICT_STYLES.get(verdict, 'magenta')}")
+    line.append(f"  {text.clean(name)}: ", style="not bold default")
+    severities = [text.enum_name(f, "severity") for f in response.findings]
+    found = [
+        text.plural(severities.count(severity), word)
+        for severity, word in (("ERROR", "error"), ("WARNING", "warning"), ("INFO", "remark"))
+        if severity in severities
+    ]
+    line.append(", ".join(found) or "nothing wrong found", style="not bold default")
+    rest = f"; {counts['PASSED']} of {len(config_checks)} rules passed"
+    if counts["SKIPPED"]:
+        rest += f", {counts['SKIPPED']} skipped"
+    if counts["ERROR"]:
+        rest += f", {counts['ERROR']} failed themselves"
+    line.append(rest, style="not bold dim")
+    skipped = sorted(
+        {c.reason for c in config_checks if text.enum_name(c, "outcome") == "SKIPPED" and c.reason}
+    )
+    if skipped:
+        line.append(
+            f"\n  skipped because {'; '.join(text.clean(reason) for reason in skipped[:4])}",
+            style="not bold dim",
+        )
+    return line
+
+
+def markdown(response: service_pb2.CheckConfigResponse, name: str) -> str:
+    """The findings as Markdown."""
+    from hotfire.render import markdown as render
+    from hotfire.v1 import preflight_pb2
+
+    report = report_pb2.Report(
+        verdict=response.verdict,
+        headline=response.headline or name,
+        findings=response.findings,
+        checks=response.checks,
+    )
+    return render.render(preflight_pb2.Preflight(report=report))

@@ -1,0 +1,213 @@
+"""Where model and data come from: local paths under the allowed roots, artifacts, fsspec addresses, the hub.
+
+Everything ends as a local path (or a hub id that the preparation fetches). Nothing outside the run directory is
+written.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import fsspec.core
+from hotfire import wire
+from hotfire.v1 import spec_pb2
+from hotfire_service.store import ArtifactStore
+from hotfire_workers.settings import WorkerSettings
+
+_CHUNK_BYTES = 1 << 20
+#: fsspec has no annotations.
+_url_to_fs: Any = fsspec.core.url_to_fs
+
+
+class NotAllowedError(Exception):
+    """This worker may not, or cannot, open what the spec names. No fault of the job: it is not exercised here."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Resolver:
+    """Fetches what a spec names, once.
+
+    Attributes:
+        run_dir: What is fetched or unpacked lies below it.
+        settings: What is allowed.
+        artifacts: Where uploads lie; None: there are none (a local run).
+        tenant: Whose artifacts.
+    """
+
+    run_dir: Path
+    settings: WorkerSettings
+    artifacts: ArtifactStore | None = None
+    tenant: str = "default"
+    _fetched: dict[str, Path] = field(default_factory=dict)
+
+    def model(self, model: spec_pb2.ModelSpec) -> dict[str, Any]:
+        """The `model` of a PrepareRequest.
+
+        Raises:
+            NotAllowedError: Outside the roots, a scheme or the hub is not allowed, or it cannot be fetched.
+            ArtifactError: The artifact is gone or broken.
+        """
+        values: dict[str, Any] = {
+            "init": spec_pb2.Init.Name(model.init).removeprefix("INIT_")
+            if model.HasField("init")
+            else "PRETRAINED",
+            "num_layers": model.num_layers if model.HasField("num_layers") else None,
+            "trust_remote_code": model.trust_remote_code,
+        }
+        match model.WhichOneof("source"):
+            case "path":
+                values["path"] = str(self._allowed(model.path, "model.path"))
+            case "uri":
+                values["path"] = str(self._uri(model.uri, "model.uri", is_folder=True))
+            case "artifact":
+                values["path"] = str(self._artifact(model.artifact, is_model=True))
+            case "hub_id":
+                self._check_hub("model.hub_id", model.hub_id)
+                values["hub_id"] = model.hub_id
+                values["revision"] = model.revision if model.HasField("revision") else None
+        return values
+
+    def data(self, data: spec_pb2.DataSpec) -> dict[str, Any]:
+        """The `data` of a PrepareRequest. Raises as `model`."""
+        values: dict[str, Any] = {
+            "format": spec_pb2.Format.Name(data.format).removeprefix("FORMAT_") if data.format else "AUTO",
+            "role_mapping": dict(data.role_mapping),
+            "columns": dict(data.columns),
+            "redact": data.redact,
+        }
+        if data.rows:
+            values["path"] = str(self._inline(data))
+        elif data.HasField("artifact"):
+            values["path"] = str(self._artifact(data.artifact, is_model=False))
+        elif data.HasField("uri"):
+            values["path"] = str(self._uri(data.uri, "data.uri", is_folder=False))
+        elif data.HasField("hub_id"):
+            self._check_hub("data.hub_id", data.hub_id)
+            values["path"] = str(self._hub_data(data))
+        return values
+
+    def _inline(self, data: spec_pb2.DataSpec) -> Path:
+        path = self.run_dir / "rows.jsonl"
+        if not path.exists():
+            lines = (json.dumps(wire.struct_to_dict(row), ensure_ascii=False) for row in data.rows)
+            path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        return path
+
+    def _allowed(self, value: str, name: str) -> Path:
+        """A path below one of the roots, with links followed: what a link points to must be below one too."""
+        real = Path(os.path.realpath(value))
+        roots = [Path(os.path.realpath(root)) for root in self.settings.allowed_roots]
+        if not any(real.is_relative_to(root) for root in roots):
+            allowed = ", ".join(map(str, self.settings.allowed_roots)) or "none"
+            raise NotAllowedError(
+                f"{name} {value} is outside of the folders that this worker may read ({allowed}): see "
+                "HOTFIRE_WORKER_ALLOWED_ROOTS"
+            )
+        return real
+
+    def _uri(self, value: str, name: str, *, is_folder: bool) -> Path:
+        parts = urlsplit(value)
+        if parts.scheme not in self.settings.allowed_uri_schemes:
+            raise NotAllowedError(
+                f"{name}: the scheme {parts.scheme!r} is not allowed on this worker: see "
+                "HOTFIRE_WORKER_ALLOWED_URI_SCHEMES"
+            )
+        if parts.scheme == "file":
+            return self._allowed(unquote(parts.path), name)
+        if value not in self._fetched:
+            self._fetched[value] = self._download(value, name, is_folder=is_folder)
+        return self._fetched[value]
+
+    def _download(self, value: str, name: str, *, is_folder: bool) -> Path:
+        target = self.run_dir / f"{name.partition('.')[0]}-fetched"
+        try:
+            filesystem, root = _url_to_fs(value)
+            if not is_folder or filesystem.isfile(root):
+                target = target / Path(root).name
+                files = {root: target}
+            else:
+                found = filesystem.find(root, detail=True)
+                files = {path: target / os.path.relpath(path, root) for path in found}
+            left = self.settings.max_fetch_bytes
+            for source, path in files.items():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                left -= _copy(filesystem, source, path, left, name)
+        except NotAllowedError:
+            raise
+        except Exception as error:
+            raise NotAllowedError(
+                f"{name} cannot be fetched by this worker ({type(error).__name__}): check the address and the "
+                "worker's access to it"
+            ) from error
+        return target
+
+    def _artifact(self, name: str, *, is_model: bool) -> Path:
+        if self.artifacts is None:
+            raise NotAllowedError(f"{name}: a local run has no artifacts; give a path")
+        key = f"{name}:{is_model}"
+        if key not in self._fetched:
+            if is_model:
+                folder = self.run_dir / "model-unpacked"
+                folder.mkdir(exist_ok=True)
+                self._fetched[key] = self.artifacts.unpack_model(name, folder, tenant=self.tenant)
+            else:
+                path = self.run_dir / "data-fetched.jsonl"
+                self._fetched[key] = self.artifacts.fetch(name, path, tenant=self.tenant)
+        return self._fetched[key]
+
+    def _check_hub(self, name: str, value: str) -> None:
+        if not self.settings.hub_access:
+            raise NotAllowedError(
+                f"{name} {value}: this worker does not reach the Hugging Face hub (HOTFIRE_WORKER_HUB_ACCESS)"
+            )
+
+    def _hub_data(self, data: spec_pb2.DataSpec) -> Path:
+        """A JSON Lines file of a dataset repository: the one of the split, or the only one."""
+        key = f"hub:{data.hub_id}:{data.split}"
+        if key in self._fetched:
+            return self._fetched[key]
+        root = f"hf://datasets/{data.hub_id}"
+        try:
+            filesystem, base = _url_to_fs(root)
+            names = [p for p in filesystem.find(base) if p.removesuffix(".gz").endswith((".jsonl", ".json"))]
+        except Exception as error:
+            raise NotAllowedError(
+                f"data.hub_id {data.hub_id} cannot be read by this worker ({type(error).__name__})"
+            ) from error
+        split = data.split or "train"
+        wanted = [p for p in names if split in Path(p).name] or (names if len(names) == 1 else [])
+        if len(wanted) != 1:
+            raise NotAllowedError(
+                f"data.hub_id {data.hub_id}: {len(wanted)} JSON Lines files fit the split {split!r}; give "
+                "the file itself with data.uri or an upload"
+            )
+        target = self.run_dir / "data-fetched" / Path(wanted[0]).name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _copy(filesystem, wanted[0], target, self.settings.max_fetch_bytes, "data.hub_id")
+        self._fetched[key] = target
+        return target
+
+
+def _copy(filesystem: Any, source: str, target: Path, limit_bytes: int, name: str) -> int:
+    """Copies one file; returns its size."""
+    size = 0
+    with filesystem.open(source, "rb") as file, target.open("wb") as out:
+        while chunk := file.read(_CHUNK_BYTES):
+            size += len(chunk)
+            if size > limit_bytes:
+                raise NotAllowedError(
+                    f"{name} has more than this worker fetches (HOTFIRE_WORKER_MAX_FETCH_BYTES)"
+                )
+            out.write(chunk)
+    return size
+
+
+def remove_run_dir(path: Path) -> None:
+    """Deletes a run directory; what cannot be deleted is left to the next start's sweep."""
+    shutil.rmtree(path, ignore_errors=True)
