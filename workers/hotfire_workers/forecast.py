@@ -21,7 +21,6 @@ _ACTIVATION_BYTES = 80
 #: Logits of one token and vocabulary entry: logits, their fp32 copy, and the gradient.
 _LOGIT_BYTES = 12
 _GGUF_PARAMETERS_PER_BYTE = 2
-_DEFAULT_LENGTH = 2048
 #: What a rank needs with an empty model.
 _RANK_BYTES = 200 * 2**20
 
@@ -88,6 +87,7 @@ def forecast(
     training: dict[str, Any],
     num_ranks: int,
     micro_batch_size: int,
+    length: int,
     available_bytes: int,
     per_rank: bool = False,
     num_layers: int | None = None,
@@ -100,6 +100,7 @@ def forecast(
         training: The job's arguments.
         num_ranks: Ranks of the trial.
         micro_batch_size: Rows of one micro-batch.
+        length: Tokens of the longest row.
         available_bytes: Host memory of the slot, or memory of one GPU (`per_rank`).
         per_rank: `available_bytes` is for each rank by itself.
         num_layers: Layers that the spec asks for.
@@ -111,7 +112,6 @@ def forecast(
     layers = num_layers_of(config)
     if layers is not None and num_layers is not None:
         layers = min(layers, num_layers)
-    length = min(int(training.get("max_length") or _DEFAULT_LENGTH), 1 << 20)
     tokens = max(1, micro_batch_size) * length
 
     def needed(with_layers: int | None) -> int | None:

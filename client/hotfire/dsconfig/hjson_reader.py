@@ -1,9 +1,9 @@
 """A reader of JSON and Hjson that remembers where every key stands.
 
-DeepSpeed reads its config with the `hjson` package; the Hugging Face loaders read strict JSON. This reader accepts
-what `hjson` accepts (comments, missing or trailing commas, keys and strings without quotes, ''' strings, no outer
-braces), with its peculiarities: a string without quotes runs to the end of the line and swallows the comma. It notes
-the first place that strict JSON would not accept, and every key that is given twice.
+DeepSpeed reads its config with the `hjson` package; the Hugging Face loaders read strict JSON. This reader
+accepts what `hjson` accepts (comments, missing or trailing commas, keys and strings without quotes, ''' strings,
+no outer braces), with its peculiarities: a string without quotes runs to the end of the line and swallows the
+comma. It notes the first place that strict JSON would not accept, and every key that is given twice.
 
 Source: hjson 3.1 (hjson/decoder.py), RFC 8259; `NaN` and `Infinity` as Python's `json` reads them.
 """
@@ -318,7 +318,9 @@ class _Reader:
         """A number, true, false, null, or text up to the end of the line."""
         start = self._at
         if self._peek() in ("", "}", "]", ",", ":"):
-            raise HjsonError(f"a value was expected here, found {self._peek() or 'the end of the text'!r}", start)
+            raise HjsonError(
+                f"a value was expected here, found {self._peek() or 'the end of the text'!r}", start
+            )
         line_end = re.compile(r"[\r\n]|\Z").search(self._text, start)
         limit = line_end.start() if line_end else len(self._text)
         ends = [m.start() for m in re.finditer(r"[,}\]#]|//|/\*", self._text[start:limit])]

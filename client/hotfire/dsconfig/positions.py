@@ -1,4 +1,4 @@
-"""Reading a DeepSpeed config from text: what it says, what is wrong with the text, and where every key stands."""
+"""Reading a DeepSpeed config from text: what it says, what is wrong with it, and where every key stands."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from hotfire.dsconfig.hjson_reader import HjsonError, LineIndex, Quoteless, Read
 from hotfire.rules.evidence import DeepSpeedConfig, ReadProblem
 
 _PLACEHOLDER = re.compile(
-    r"\$\{?\w+\}?|\{\{.*\}\}|\{\w+\}|\{%.*%\}|<\s*[A-Za-z][\w .-]*>|%\(\w+\)[sd]|@\w+@|__[A-Z]\w*__|\?\?\?|\.\.\."
+    r"\$\{?\w+\}?|\{\{.*\}\}|\{\w+\}|\{%.*%\}|<\s*[A-Za-z][\w .-]*>|%\(\w+\)[sd]"
+    r"|@\w+@|__[A-Z]\w*__|\?\?\?|\.\.\."
 )
 _CONSTANT_NAME = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*")
 _PATH_KEYS = re.compile(r"path|file|dir|project|team|group|workspace|name|comment")
@@ -21,7 +22,7 @@ _PATH_KEYS = re.compile(r"path|file|dir|project|team|group|workspace|name|commen
 def read_config(text: str) -> DeepSpeedConfig:
     """Reads a config as DeepSpeed would (hjson), and notes where a strict JSON loader would stop.
 
-    Never raises: what is wrong with the text is in `problems`, all of it. `given` is None when nothing can read it.
+    Never raises: what is wrong with the text is in `problems`. `given` is None when nothing can read it.
     """
     config = DeepSpeedConfig(text=text)
     lines = LineIndex(text)
@@ -37,7 +38,9 @@ def read_config(text: str) -> DeepSpeedConfig:
         message = f"a DeepSpeed config is an object of keys and values; this text is a {kind}"
         config.problems.append(ReadProblem(kind="not-an-object", message=message, line=1, column=1))
         return config
-    if any(p.kind == "placeholder" for p in config.problems if p.path is None or _is_quoteless(reading, p.path)):
+    if any(
+        p.kind == "placeholder" for p in config.problems if p.path is None or _is_quoteless(reading, p.path)
+    ):
         return config
     config.given = reading.value
     if problem := _not_json(text, reading, lines):
@@ -72,8 +75,8 @@ def _not_readable(config: DeepSpeedConfig, text: str, lines: LineIndex, error: H
         first = error.quoteless[0]
         line, column = lines.position(first.offset)
         message = (
-            f"{first.text.split(',')[0]!r} has no quotes, so that everything up to the end of the line is taken as its "
-            f"text ({message})"
+            f"{first.text.split(',')[0]!r} has no quotes, so that everything up to the end of the line is taken "
+            f"as its text ({message})"
         )
     config.problems.append(ReadProblem(kind="syntax", message=message, line=line, column=column))
 

@@ -41,8 +41,8 @@ def learning_rates(
 ) -> Schedule | None:
     """The curve of the job, or None where it cannot be known (unknown name, length needed and not known).
 
-    A `scheduler` section wins over the training arguments, as it does in the HF Trainer. Without one, the loop
-    "DEEPSPEED" keeps the optimizer's rate, unless the arguments name a scheduler.
+    A `scheduler` section wins over the training arguments, as it does in the HF Trainer. Without one, the
+    loop "DEEPSPEED" keeps the optimizer's rate, unless the arguments name a scheduler.
 
     Args:
         effective: The config as it takes effect (`effective.resolve`).
@@ -74,14 +74,15 @@ def total_steps(training: dict[str, Any], cluster: Cluster, batch: Batch) -> int
     if rows is None or epochs is None or epochs <= 0 or not batch.train or not batch.train > 0:
         return None
     accumulation = batch.accumulation or 1
-    # The dataloader keeps the last incomplete batch, and the last incomplete accumulation is a step as well.
-    micro_batches = math.ceil(rows / max(1, batch.train // accumulation))
+    # An incomplete last accumulation is a step as well; so is an incomplete last batch, unless it is dropped.
+    exact = rows / max(1, batch.train // accumulation)
+    micro_batches = math.floor(exact) if training.get("dataloader_drop_last") is True else math.ceil(exact)
     return math.ceil(epochs * max(1, math.ceil(micro_batches / accumulation)))
 
 
 def _schedule(rate: Callable[[int], float], warmup: int, total: int | None, source: str) -> Schedule:
     """Completes a curve with its peak: every one here rises monotonically during warm-up."""
-    # cosine_with_restarts returns to, never above, its first peak; so the neighbourhood of the warm-up's end will do.
+    # No curve comes back above its first peak, so the steps up to just after the warm-up will do.
     last = warmup + 1 if total is None else max(0, min(warmup + 1, total - 1))
     candidates = range(max(0, last - 3), last + 1) if last > _PEAK_SEARCH_STEPS else range(last + 1)
     peak_step = max(candidates, key=lambda step: (rate(step), -step))
@@ -145,6 +146,8 @@ def _after_warmup(
         return lambda _: 1.0
     if name == "inverse_sqrt":
         timescale = option("timescale", warmup or 10_000)
+        if timescale <= 0:
+            return None
         return lambda step: 1.0 / math.sqrt((step + timescale - warmup) / timescale)
     if total is None:
         return None
@@ -158,7 +161,7 @@ def _after_warmup(
         )
     if name == "cosine_with_restarts":
         return _restarts(warmup, decay_steps, option("num_cycles", 1))
-    if name == "polynomial" and base > option("lr_end", 1e-7):
+    if name == "polynomial" and base > option("lr_end", 1e-7) and option("power", 1.0) >= 0:
         return _polynomial(warmup, total, base, option("lr_end", 1e-7), option("power", 1.0))
     return None
 
@@ -199,7 +202,9 @@ def _of_deepspeed(
     end = total if length in (None, "auto") else number(length)
     if end is None and kind != "WarmupLR":
         return None
-    curve = _cosine(params, warmup, end, _base_rate(effective, training)) if kind == "WarmupCosineLR" else None
+    curve = (
+        _cosine(params, warmup, end, _base_rate(effective, training)) if kind == "WarmupCosineLR" else None
+    )
     if kind != "WarmupCosineLR":
         decay_end = end if kind == "WarmupDecayLR" else None
         curve = _warmup(kind, params, warmup, decay_end, _base_rate(effective, training), training)

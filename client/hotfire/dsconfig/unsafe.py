@@ -24,7 +24,7 @@ UNSAFE_KEYS: dict[str, str] = {
     "/zero_optimization/offload_optimizer/nvme_path": "opens files at a path that the config names",
     "/zero_optimization/offload_param/nvme_path": "opens files at a path that the config names",
 }
-"""Pointer within the config -> why a trial runs without it. `offload_*.device` "nvme" becomes "cpu" besides."""
+"""Pointer within the config -> why a trial runs without it. An offload device "nvme" becomes "cpu"."""
 
 _OFFLOADS = ("offload_optimizer", "offload_param")
 

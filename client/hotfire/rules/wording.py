@@ -39,7 +39,8 @@ def listed(values: Iterable[object], *, limit: int = 5) -> str:
 
 def clause(text: str) -> str:
     """A sentence as a part of another: its first letter small, unless it begins with a name such as ZeRO."""
-    return text[:1].lower() + text[1:] if text[1:2].islower() or text[1:2] == " " else text
+    word = text.split(" ", 1)[0]
+    return text[:1].lower() + text[1:] if word[1:] == word[1:].lower() else text
 
 
 def first_sentence(text: str) -> str:

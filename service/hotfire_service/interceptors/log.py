@@ -57,8 +57,8 @@ class LogInterceptor(grpc.aio.ServerInterceptor):
 
 
 def _code(context: Any) -> str:
-    """`context.code()` is 0 for OK, and a StatusCode or its number else."""
-    code = context.code()
+    """`context.code()` is nothing for OK, and a StatusCode or its number else."""
+    code = context.code() or 0
     if isinstance(code, grpc.StatusCode):
         return str(code.name)
     return next((c.name for c in grpc.StatusCode if c.value[0] == code), str(code))

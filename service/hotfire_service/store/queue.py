@@ -82,7 +82,8 @@ def celery_config(
         "task_track_started": True,
         "worker_prefetch_multiplier": 1,
         "worker_soft_shutdown_timeout": settings.soft_shutdown_s,
-        "worker_enable_soft_shutdown_on_idle": True,
+        # An idle worker stops at once: there are no tasks with a countdown that it could lose.
+        "worker_enable_soft_shutdown_on_idle": False,
         "worker_cancel_long_running_tasks_on_connection_loss": True,
         "worker_max_tasks_per_child": 50,
         "timezone": "UTC",

@@ -32,7 +32,7 @@ TERMINAL = frozenset(
     }
 )
 
-#: Fields a listing needs: no report, no error.
+#: Fields a listing needs: no report.
 LIST_FIELDS = (
     "state",
     "spec",
@@ -40,6 +40,7 @@ LIST_FIELDS = (
     "progress",
     "verdict",
     "headline",
+    "error",
     "attempt",
     "cached_from",
     "create_ms",

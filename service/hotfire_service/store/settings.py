@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_SCHEMES = ("redis://", "rediss://", "unix://", "valkey://", "valkeys://", "valkey+unix://")
 
 
 def _default_artifacts() -> str:
@@ -54,6 +56,13 @@ class StoreSettings(BaseSettings):
     """The most files that a model artifact may hold."""
     redis_timeout_s: float = Field(default=5.0, gt=0)
     """For connecting to Redis and for one command."""
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, value: str) -> str:
+        if not value.startswith(_SCHEMES):
+            raise ValueError(f"{value!r} does not start with one of {', '.join(_SCHEMES)}")
+        return value
 
     @property
     def time_limit_s(self) -> int:

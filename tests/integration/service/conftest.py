@@ -124,7 +124,7 @@ def details():
     from google.rpc import error_details_pb2, status_pb2
 
     def read(error) -> dict:
-        metadata = {k: v for k, v in error.trailing_metadata() or ()}
+        metadata = dict(error.trailing_metadata() or ())
         status = status_pb2.Status.FromString(metadata["grpc-status-details-bin"])
         assert status.code == error.code().value[0]
         found = {}

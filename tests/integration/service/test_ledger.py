@@ -1,7 +1,6 @@
 """Claims, fencing, release, cancel, delete, quotas, artifacts: the scripts on a real Valkey."""
 
 import asyncio
-import time
 
 import pytest
 
@@ -14,7 +13,13 @@ QUEUED, RUNNING, SUCCEEDED, FAILED, CANCELLED = 1, 2, 3, 4, 5
 
 
 def new(preflight_id="a", **fields) -> NewPreflight:
-    given = {"spec": spec_pb2.PreflightSpec(), "pool": "default", "queue_timeout_s": 60, "body_hash": "h", **fields}
+    given = {
+        "spec": spec_pb2.PreflightSpec(),
+        "pool": "default",
+        "queue_timeout_s": 60,
+        "body_hash": "h",
+        **fields,
+    }
     return NewPreflight(preflight_id=preflight_id, **given)
 
 
@@ -33,7 +38,10 @@ async def kinds(aledger, key="a") -> list[str]:
 
 
 async def test_the_whole_life(aledger, worker):
-    assert await aledger.create(new(labels={"k": "v"}, progress=preflight_pb2.Progress(message="q"))) == ("a", True)
+    assert await aledger.create(new(labels={"k": "v"}, progress=preflight_pb2.Progress(message="q"))) == (
+        "a",
+        True,
+    )
     claim = worker.claim("a")
     assert claim.attempt == 1
     assert claim.preflight.state == RUNNING
@@ -186,7 +194,7 @@ async def test_expired_is_not_found_before_the_reaper_comes(aledger, worker, sto
     aledger.settings.record_ttl_s = 0.05
     await aledger.create(new())
     worker.finish(worker.claim("a"))
-    time.sleep(0.1)
+    await asyncio.sleep(0.1)
     with pytest.raises(NotFoundError):
         await aledger.get("a")
     assert await aledger.earlier("default", "", "a", "h") is None

@@ -107,7 +107,9 @@ async def test_same_preflight_id_with_another_body(stub, make_request, details):
     assert error.value.code() is grpc.StatusCode.ALREADY_EXISTS
 
 
-async def test_a_repeated_request_is_answered_even_when_its_rows_are_gone(stub, make_request, worker, aledger):
+async def test_a_repeated_request_is_answered_even_when_its_rows_are_gone(
+    stub, make_request, worker, aledger
+):
     request = make_request(request_id="r", preflight_id="p")
     first = (await stub.CreatePreflight(request)).preflight
     await worker.run("p")

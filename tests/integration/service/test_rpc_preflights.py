@@ -113,7 +113,9 @@ async def test_cancel_queued_running_finished(stub, make_request, worker):
 async def test_what_does_not_stop_is_revoked(server, stub, make_request, worker, monkeypatch):
     revoked = []
     monkeypatch.setattr(
-        type(server.deps.celery.control), "revoke", lambda _self, task_id, **how: revoked.append((task_id, how))
+        type(server.deps.celery.control),
+        "revoke",
+        lambda _self, task_id, **how: revoked.append((task_id, how)),
     )
     for name in ("a", "b"):
         await stub.CreatePreflight(make_request(preflight_id=name))

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+from collections.abc import Iterator
+from concurrent import futures
+from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
-from hotfire import wire
-from hotfire.v1 import preflight_pb2, spec_pb2
+from hotfire import errors, wire
+from hotfire.v1 import preflight_pb2, preflight_service_pb2_grpc, spec_pb2
+from hotfire.v1 import preflight_service_pb2 as service_pb2
 
 DS_CONFIG = {
     "train_micro_batch_size_per_gpu": "auto",
@@ -220,3 +226,179 @@ def _trial(
         else [],
         "phase_seconds": {"model": 0.2, "engine": 0.3, "steps": 0.4},
     } | more
+
+
+class FakeService(preflight_service_pb2_grpc.PreflightServiceServicer):
+    """A servicer that remembers what it was asked and answers what it was told."""
+
+    def __init__(self, result: preflight_pb2.Preflight) -> None:
+        self.result = result
+        self.requests: list[Any] = []
+        self.metadata: list[dict[str, str]] = []
+        self.faults: dict[str, list[grpc.StatusCode]] = {}
+        self.details: bytes | None = None
+        self.events: list[service_pb2.WatchPreflightResponse] = []
+        self.break_after: list[int] = []
+        """How many events each of the first streams sends before it breaks."""
+        self.repeat_last = False
+        """Start each stream with the event the client already has."""
+        self.uploads: dict[str, bytes] = {}
+        self.limits = service_pb2.Limits(max_upload_bytes=2**30, max_inline_rows=100)
+        self.pages: list[list[str]] = [["a", "b"], ["c"]]
+
+    def _enter(self, method: str, request: Any, context: grpc.ServicerContext) -> None:
+        self.requests.append(request)
+        self.metadata.append(dict(context.invocation_metadata()))
+        if self.faults.get(method):
+            trailers = ((errors.DETAILS_KEY, self.details),) if self.details else ()
+            context.set_trailing_metadata(trailers)
+            context.abort(self.faults[method].pop(0), f"{method} is told to fail")
+
+    def named(self, method: str) -> list[Any]:
+        return [r for r in self.requests if type(r).__name__ == f"{method}Request"]
+
+    def CreatePreflight(self, request, context):  # noqa: N802
+        self._enter("CreatePreflight", request, context)
+        name = f"preflights/{request.preflight_id or 'p1'}"
+        return service_pb2.CreatePreflightResponse(
+            preflight=preflight_pb2.Preflight(
+                name=name, state=preflight_pb2.STATE_QUEUED, spec=request.spec, labels=request.labels
+            )
+        )
+
+    def GetPreflight(self, request, context):  # noqa: N802
+        self._enter("GetPreflight", request, context)
+        return service_pb2.GetPreflightResponse(preflight=self.result)
+
+    def ListPreflights(self, request, context):  # noqa: N802
+        self._enter("ListPreflights", request, context)
+        page = int(request.page_token or 0)
+        return service_pb2.ListPreflightsResponse(
+            preflights=[preflight_pb2.Preflight(name=f"preflights/{n}") for n in self.pages[page]],
+            next_page_token=str(page + 1) if page + 1 < len(self.pages) else "",
+        )
+
+    def CancelPreflight(self, request, context):  # noqa: N802
+        self._enter("CancelPreflight", request, context)
+        return service_pb2.CancelPreflightResponse(
+            preflight=preflight_pb2.Preflight(name=request.name, state=preflight_pb2.STATE_CANCELLED)
+        )
+
+    def DeletePreflight(self, request, context):  # noqa: N802
+        self._enter("DeletePreflight", request, context)
+        return service_pb2.DeletePreflightResponse()
+
+    def WaitPreflight(self, request, context):  # noqa: N802
+        self._enter("WaitPreflight", request, context)
+        return service_pb2.WaitPreflightResponse(preflight=self.result)
+
+    def WatchPreflight(self, request, context):  # noqa: N802
+        self._enter("WatchPreflight", request, context)
+        start = int(request.cursor or 0)
+        if self.repeat_last and start:
+            start -= 1
+        budget = self.break_after.pop(0) if self.break_after else None
+        for event in self.events[start:]:
+            if budget == 0:
+                context.abort(grpc.StatusCode.UNAVAILABLE, "told to break")
+            yield event
+            budget = budget - 1 if budget is not None else None
+
+    def GetRow(self, request, context):  # noqa: N802
+        self._enter("GetRow", request, context)
+        sample = self.result.report.data.samples[0]
+        return service_pb2.GetRowResponse(sample=sample)
+
+    def ListPools(self, request, context):  # noqa: N802
+        self._enter("ListPools", request, context)
+        pool = service_pb2.Pool(name="default", device="cpu", num_workers=1, num_slots_free=1)
+        return service_pb2.ListPoolsResponse(pools=[pool])
+
+    def GetServerInfo(self, request, context):  # noqa: N802
+        self._enter("GetServerInfo", request, context)
+        return service_pb2.GetServerInfoResponse(version="1", limits=self.limits)
+
+    def UploadArtifact(self, iterator, context):  # noqa: N802
+        header = next(iterator).header
+        self.requests.append(header)
+        if header.sha256 in self.uploads:
+            return service_pb2.UploadArtifactResponse(artifact=f"artifacts/{header.sha256}")
+        chunks = [message.chunk for message in iterator]
+        assert all(len(c) <= 2**20 for c in chunks)
+        content = b"".join(chunks)
+        assert len(content) == header.size_bytes
+        assert hashlib.sha256(content).hexdigest() == header.sha256
+        self.uploads[header.sha256] = content
+        return service_pb2.UploadArtifactResponse(artifact=f"artifacts/{header.sha256}")
+
+
+def start_server(service: FakeService, port: int = 0) -> tuple[grpc.Server, int]:
+    server = grpc.server(futures.ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
+    preflight_service_pb2_grpc.add_PreflightServiceServicer_to_server(service, server)
+    port = server.add_insecure_port(f"127.0.0.1:{port}")
+    server.start()
+    return server, port
+
+
+@pytest.fixture
+def service(broken_preflight: preflight_pb2.Preflight) -> FakeService:
+    fake = FakeService(broken_preflight)
+    fake.events = [
+        *(
+            service_pb2.WatchPreflightResponse(cursor=str(i + 1), log=preflight_pb2.LogEvent(message=f"line {i}"))
+            for i in range(5)
+        ),
+        service_pb2.WatchPreflightResponse(
+            cursor="6",
+            state=preflight_pb2.StateEvent(state=preflight_pb2.STATE_SUCCEEDED, preflight=broken_preflight),
+        ),
+    ]
+    return fake
+
+
+@pytest.fixture
+def address(service: FakeService) -> Iterator[str]:
+    server, port = start_server(service)
+    yield f"127.0.0.1:{port}"
+    server.stop(None).wait()
+
+
+@pytest.fixture
+def restartable(service: FakeService):
+    """(address, stop, start): the same service on the same port, stopped and started at will."""
+    server, port = start_server(service)
+    servers = [server]
+
+    def stop() -> None:
+        servers.pop().stop(0).wait()
+
+    def start() -> None:
+        servers.append(start_server(service, port)[0])
+
+    yield f"127.0.0.1:{port}", stop, start
+    for one in servers:
+        one.stop(None).wait()
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test sees the user's own settings or writes into the user's cache."""
+    for name in ("HOTFIRE_SERVER", "HOTFIRE_TOKEN", "HOTFIRE_TLS", "HOTFIRE_CA_CERT", "HOTFIRE_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("HOTFIRE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Path:
+    """A folder with a whole spec in it."""
+    folder = tmp_path / "job"
+    (folder / "model").mkdir(parents=True)
+    (folder / "model" / "config.json").write_text('{"model_type": "glm"}')
+    (folder / "data.jsonl").write_text('{"text": "hello"}\n')
+    (folder / "ds_config.json").write_text(json.dumps(DS_CONFIG, indent=2))
+    (folder / "hotfire.yaml").write_text(
+        "model: ./model\ndata: data.jsonl\ndeepspeed: ds_config.json\n"
+        "training: {learning_rate: 2.0e-4, max_steps: 200, max_length: 32}\n"
+    )
+    return folder

@@ -44,7 +44,9 @@ def test_free_form_parts_are_left_alone():
     assert shape_of(request) == []
 
 
-@pytest.mark.parametrize("name", ["", "x", "preflights/", "preflights/A", "preflights/a/b", "rows/a", "preflights/a.b"])
+@pytest.mark.parametrize(
+    "name", ["", "x", "preflights/", "preflights/A", "preflights/a/b", "rows/a", "preflights/a.b"]
+)
 def test_bad_names(name):
     with pytest.raises(InvalidRequest):
         preflight_key(name)
@@ -76,7 +78,9 @@ def test_ranges_of_plan_and_cluster():
     plan.time_budget.seconds = -5
     plan.queue_timeout.seconds = 10**9
     check_plan(plan, violations, settings=ServiceSettings(), store=StoreSettings())
-    check_cluster(spec_pb2.ClusterSpec(num_gpus=4, num_nodes=8, gpu_memory_bytes=-1, num_train_rows=0), violations)
+    check_cluster(
+        spec_pb2.ClusterSpec(num_gpus=4, num_nodes=8, gpu_memory_bytes=-1, num_train_rows=0), violations
+    )
     check_model_numbers(spec_pb2.ModelSpec(num_layers=0), violations)
     assert [f for f, _ in violations.found] == [
         "spec.plan.num_steps",

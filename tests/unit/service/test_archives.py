@@ -50,9 +50,9 @@ def test_several_members():
 def test_bombs_are_stopped(pack):
     packed = pack(b"\0" * 50_000_000)
     assert len(packed) < 100_000
+    chunks = decompressed(io.BytesIO(packed), max_bytes=1_000_000)
     with pytest.raises(ArtifactTooLarge):
-        for chunk in decompressed(io.BytesIO(packed), max_bytes=1_000_000):
-            assert len(chunk) <= 2**25
+        list(chunks)
 
 
 def test_damage():

@@ -5,7 +5,13 @@ import time
 
 import pytest
 
-from hotfire_service.store import ArtifactError, ArtifactMissing, ArtifactStore, ArtifactTooLarge, StoreSettings
+from hotfire_service.store import (
+    ArtifactError,
+    ArtifactMissing,
+    ArtifactStore,
+    ArtifactTooLarge,
+    StoreSettings,
+)
 
 
 @pytest.fixture

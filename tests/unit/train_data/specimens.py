@@ -14,8 +14,8 @@ GLM = (
     "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
 )
 """The GLM-4 layout: nothing ends the last answer."""
-GLM_WITH_END = GLM.replace("{% if add", "<|endoftext|>{% if add").replace(
-    "<|endoftext|>{% if add_generation_prompt %}",
+GLM_WITH_END = GLM.replace(
+    "{% if add_generation_prompt %}",
     "{% if not add_generation_prompt and messages[-1]['role'] == 'assistant' %}<|endoftext|>{% endif %}"
     "{% if add_generation_prompt %}",
 )
@@ -29,7 +29,8 @@ GENERATION = (
 """Marks the assistant's tokens itself, the end token included."""
 STRICT = (
     "[gMASK]<sop>{% for m in messages %}{% if m['role'] not in ['system', 'user', 'assistant'] %}"
-    "{{ raise_exception('Unexpected role ' + m['role']) }}{% endif %}<|{{ m['role'] }}|>\n{{ m['content'] }}{% endfor %}"
+    "{{ raise_exception('Unexpected role ' + m['role']) }}{% endif %}"
+    "<|{{ m['role'] }}|>\n{{ m['content'] }}{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
 )
 DROPPING = (

@@ -32,7 +32,7 @@ def make_collator(
     pad = data.get("pad_token_id")
     if pad is None:
         pad = getattr(tokenizer, "pad_token_id", None)
-    side = (
+    side: str = (
         training.get("padding_side")
         or (data.get("extra") or {}).get("padding_side")
         or getattr(tokenizer, "padding_side", "right")

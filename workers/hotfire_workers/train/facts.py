@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from hotfire.rules.evidence import ModelFacts, PrepareRequest
 from torch import nn
 
+from hotfire.rules.evidence import ModelFacts, PrepareRequest
 from hotfire_workers.train.checkpoint import check_shapes, check_weights
 from hotfire_workers.train.errors import BlockedModelError, UnreadableModelError, one_line
 from hotfire_workers.train.folder import ModelFolder
-from hotfire_workers.train.model import set_trainable
+from hotfire_workers.train.model import dtype_argument, set_trainable
 from hotfire_workers.train.tokens import special_token_ids
-from hotfire_workers.train.weights import auto_config, build, config_dtype, dtype_argument, layers_of
+from hotfire_workers.train.weights import auto_config, build, config_dtype, layers_of
 
 _POSITIONS = (
     "max_position_embeddings",

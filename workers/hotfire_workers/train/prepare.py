@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from hotfire.rules.evidence import ModelFacts, PrepareRequest
-
 from hotfire_workers.train.errors import BlockedModelError, UnreadableModelError
 from hotfire_workers.train.facts import add_tokenizer_facts, is_random, layers_to_run, model_facts
 from hotfire_workers.train.folder import ModelFolder, open_folder
@@ -57,7 +56,7 @@ def _model(request: PrepareRequest, out: Path) -> tuple[ModelFacts, TokenFacts]:
         tokenizer = read_tokenizer(folder)
     except UnreadableModelError as error:
         _set_unreadable(facts, error)
-    if facts.readable and not facts.blocked:
+    if facts.readable and not facts.blocked and request.make_weights:
         try:
             _place_weights(request, folder, out / "model", tokenizer)
         except UnreadableModelError as error:

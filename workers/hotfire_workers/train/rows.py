@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from hotfire.rules.evidence import DataEvidence, PreparedRow, PrepareRequest, RejectedRow, Sample
-
 from hotfire_workers.train.data.encode import Encoder
 from hotfire_workers.train.data.formats import Layout, RowError, layout_of
 from hotfire_workers.train.data.measure import Measure, cut
@@ -22,7 +21,7 @@ _MAX_TOKENS = 1_000_000
 _MAX_TOKENS_SLOW = 200_000
 """Of a sample; a tokenizer in Python does some 20,000 tokens a second."""
 _NUM_TO_DETECT = 100
-_MAX_VIEWED_TOKENS = 200_000
+_MAX_VIEWED_TOKENS = 50_000
 
 
 @dataclass(kw_only=True)
@@ -93,7 +92,7 @@ class _Preparation:
         tokenizer = self.tokens.tokenizer
         if tokenizer is None and layout.format != "TOKENIZED":
             return self._without_tokenizer(layout, itertools.chain(head, raw))
-        encoder = Encoder(tokenizer, self.request.training, format=layout.format)
+        encoder = Encoder(tokenizer, self.request.training, format=layout.format, end_ids=self.tokens.end_ids)
         if layout.format == "MESSAGES":
             _require_template(encoder, tokenizer)
         return self._tokenise(layout, encoder, itertools.chain(head, raw))

@@ -154,7 +154,7 @@ def build(folder: ModelFolder, config: Any, **arguments: Any) -> nn.Module:
 
 def config_dtype(config: Any) -> torch.dtype:
     """Type of the weights by config.json; float32 where it says nothing."""
-    value = getattr(config, "dtype", None) or getattr(config, "torch_dtype", None)
+    value = getattr(config, dtype_argument(), None)
     if isinstance(value, str):
         value = getattr(torch, value.removeprefix("torch."), None)
     return value if isinstance(value, torch.dtype) else torch.float32

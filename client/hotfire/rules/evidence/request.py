@@ -34,6 +34,8 @@ class PrepareRequest:
     seed: int = 42
     reuse_model_dir: str | None = None
     """A model folder an earlier prepare of the same preflight wrote: do not make the weights again."""
+    make_weights: bool = True
+    """False: the slot cannot hold the model; look at it, and make or load nothing."""
 
 
 @dataclass(kw_only=True, slots=True)

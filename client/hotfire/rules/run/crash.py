@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from hotfire.rules.engine import Rule
 from hotfire.rules.evidence import Evidence, Finding, Fix, Location, Severity, Trial, TrialError, TrialOutcome
-from hotfire.rules.run.hang import is_hang
-from hotfire.rules.run.judged import judged_trial
+from hotfire.rules.run.hang import WORKERS_FAULT, is_hang
+from hotfire.rules.run.judged import is_before_the_job, judged_trial
 from hotfire.rules.run.known_crashes import known_crash
 from hotfire.rules.run.out_of_memory import is_out_of_memory
 
@@ -60,8 +60,10 @@ class Crash(Rule):
         else:
             message = f"The job crashes{where}: {what}."
             fixes = [Fix(description="Read the exception; its cause is not one that is known here.")]
+        early = is_before_the_job(trial)
         yield Finding(
-            message=message,
+            message=f"{message} {WORKERS_FAULT}" if early else message,
+            severity=Severity.WARNING if early else Severity.ERROR,
             location=Location(
                 rank=error.rank,
                 step=len(trial.steps) + 1 if trial.steps or error.phase in _STEP_PHASES else None,

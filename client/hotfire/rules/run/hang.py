@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from hotfire.rules.engine import Rule
 from hotfire.rules.evidence import Evidence, Finding, Fix, Location, Severity, Trial, TrialOutcome
 from hotfire.rules.remedy import set_value
-from hotfire.rules.run.judged import judged_trial
+from hotfire.rules.run.judged import is_before_the_job, judged_trial
+
+WORKERS_FAULT = "Lowered to a warning: nothing of the job had run yet, so the fault is this worker's."
 
 
 def is_hang(trial: Trial) -> bool:
@@ -64,14 +66,16 @@ class Hang(Rule):
                 "set_z3_leaf_modules."
             )
         )
+        early = is_before_the_job(trial)
+        where = "before the job's model is loaded" if early else f"at step {step}"
+        told = error.message[:300].rstrip(".") if error and error.message else "No rank was heard of any more"
+        lowered = f" {WORKERS_FAULT}" if early else ""
         yield Finding(
-            message=f"The trial hangs{phase} at step {step}{why}. "
-            + (
-                error.message[:300].rstrip(".") + "."
-                if error and error.message
-                else "No rank was heard of any more."
+            message=f"The trial hangs{phase} {where}{why}. {told[:1].upper()}{told[1:]}.{lowered}",
+            severity=Severity.WARNING if early else Severity.ERROR,
+            location=Location(
+                step=None if early else step, rank=error.rank if error else None, trial=trial.name
             ),
-            location=Location(step=step, rank=error.rank if error else None, trial=trial.name),
             evidence={
                 "phase": error.phase if error else None,
                 "num_steps_done": len(trial.steps),

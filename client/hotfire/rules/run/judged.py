@@ -30,6 +30,12 @@ def judged_trial(evidence: Evidence) -> Trial:
     return trial
 
 
+def is_before_the_job(trial: Trial) -> bool:
+    """It died or stood still while imports and the process group were set up: nothing of the job had run."""
+    phase = trial.error.phase if trial.error else None
+    return not trial.steps and phase in ("start", "import", "imports", "init")
+
+
 def judged_steps(evidence: Evidence) -> tuple[Trial, list[Step]]:
     """The judged trial and its steps.
 

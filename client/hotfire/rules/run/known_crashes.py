@@ -125,7 +125,8 @@ def _stage_one(evidence: Evidence) -> list[Fix]:
 KNOWN_CRASHES: tuple[KnownCrash, ...] = (
     KnownCrash(
         key="no-input-gradient",
-        pattern=r"element 0 of tensors does not require grad|None of the inputs have requires_grad",
+        pattern=r"element 0 of tensors does not require grad|None of the inputs have requires_grad|"
+        r"loss must be a scalar tensor",
         cause=REENTRANT_WORDS,
         when=_reentrant,
         fixes=input_gradients,
@@ -133,7 +134,7 @@ KNOWN_CRASHES: tuple[KnownCrash, ...] = (
     ),
     KnownCrash(
         key="loss-without-graph",
-        pattern=r"element 0 of tensors does not require grad",
+        pattern=r"element 0 of tensors does not require grad|loss must be a scalar tensor",
         cause="the loss does not depend on any trainable parameter",
         fixes=_says("Make parameters trainable that the loss uses; nothing-trainable names the patterns."),
         path="/training",
@@ -195,9 +196,7 @@ KNOWN_CRASHES: tuple[KnownCrash, ...] = (
         pattern=r"expected a non-empty list of Tensors|IndexError: list index out of range",
         cause="an optimizer group has only frozen parameters, which ZeRO 1 and 2 cannot flatten",
         when=lambda _evidence, trial: (
-            trial.stage in (1, 2)
-            and trial.error is not None
-            and trial.error.phase in (None, "engine", "init")
+            trial.stage in (1, 2) and trial.error is not None and trial.error.phase in (None, "engine")
         ),
         fixes=_says("Give the optimizer only parameters that require a gradient."),
     ),

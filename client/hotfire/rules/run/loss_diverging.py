@@ -51,7 +51,8 @@ class LossDiverging(Rule):
         peak = [loss for step, loss in curve if step.phase is Phase.PEAK and is_finite(loss)]
         if len(usual) + len(peak) < 4:
             raise Skip("too few steps with a finite loss to tell a trend from noise")
-        guess = math.log(evidence.model.vocab_size) if evidence.model and evidence.model.vocab_size else None
+        vocabulary = (evidence.model.vocab_size if evidence.model else None) or trial.facts.get("vocab_size")
+        guess = math.log(vocabulary) if vocabulary else None
         early, late = _split([loss for loss in usual if loss is not None])
         if _blown_up(early, late, guess):
             first = next(s for s in scheduled(steps) if is_finite(_loss(s)) and (_loss(s) or 0) >= min(late))

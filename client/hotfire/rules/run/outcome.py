@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hotfire.rules.engine import judge
 from hotfire.rules.evidence import Evidence, Finding, Phase, Severity, Trial, TrialOutcome
 from hotfire.rules.run import RUN_RULES
-from hotfire.rules.run.judged import non_finite_loss
+from hotfire.rules.run.judged import is_before_the_job, non_finite_loss
 from hotfire.rules.wording import first_sentence
 
 #: Outcomes that the runner sees for itself.
@@ -84,6 +84,10 @@ def judge_trial(trial: Trial, evidence: Evidence) -> Judged:
     """Runs the run rules over one trial."""
     if trial.outcome is TrialOutcome.NOT_EXERCISED:
         return Judged(outcome=trial.outcome, reason=trial.reason or "it was not run", kinds=())
+    if is_before_the_job(trial):
+        said = f": {trial.error.type}: {trial.error.message[:200]}" if trial.error else ""
+        reason = f"it did not come as far as the job's model on this worker{said}"
+        return Judged(outcome=TrialOutcome.NOT_EXERCISED, reason=reason, kinds=())
     alone = dataclasses.replace(evidence, trials=[trial])
     errors = [f for f in judge(alone, rules=RUN_RULES).findings if f.severity is Severity.ERROR]
     kinds = _kinds(trial, errors)

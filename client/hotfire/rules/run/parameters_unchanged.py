@@ -47,7 +47,7 @@ class ParametersUnchanged(Rule):
             step for step in counting if (step.learning_rate or 0) > 0 and step.update_ratio is not None
         ]
         if not moving:
-            raise Skip("no applied step with a learning rate above 0 has its update measured")
+            raise Skip("no applied step with a gradient and a learning rate above 0 has its update measured")
         still = [step for step in moving if step.update_ratio == 0]
         if len(still) < len(moving):
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hotfire.dsconfig import effective, schedule
 from hotfire.patch import PatchError, apply_patch
 from hotfire.rules.engine import Skip
 from hotfire.rules.evidence import Cluster, Evidence, Phase, Trial
@@ -32,9 +33,6 @@ def planned_rates(evidence: Evidence, trial: Trial) -> list[tuple[float, ...] | 
 
 
 def _computed(evidence: Evidence, trial: Trial) -> list[tuple[float, ...] | None]:
-    # Imported here: the schedule arithmetic is needed by this rule alone.
-    from hotfire.dsconfig import schedule
-
     training = training_of(evidence, trial)
     config = trial.effective_config or (evidence.config.effective if evidence.config else None) or {}
     curve = schedule.learning_rates(config, training, _total_steps(evidence, trial, training, config))
@@ -68,8 +66,6 @@ def _total_steps(
 ) -> int | None:
     if (known := trial.facts.get("total_steps")) is not None:
         return int(known)
-    from hotfire.dsconfig import effective, schedule
-
     cluster = evidence.cluster or Cluster()
     batch = effective.batch(config, training, evidence.loop, cluster.world_size)
     return schedule.total_steps(training, cluster, batch)

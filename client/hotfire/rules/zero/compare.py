@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from hotfire.rules.evidence import Phase, Step, Trial
+from hotfire.rules.run.judged import applied, micro_batches
 from hotfire.rules.wording import number, percent
 
 #: Healthy gaps at step 1 are below 1e-5 in fp32, 4e-4 in bf16, 6e-5 in fp16.
@@ -32,7 +33,7 @@ class Agreement:
 
 
 def compare(trial: Trial, reference: Trial) -> Agreement:
-    """Compares step by step, as long as both have applied equally many steps (the same weights)."""
+    """Compares step by step, as long as both have the same weights and take the same rows."""
     pairs = _same_state(trial.steps, reference.steps)
     if not pairs:
         return Agreement(agrees=None, reason="they have no step in common")
@@ -88,15 +89,25 @@ def _disagreement(
 
 
 def _same_state(ours: list[Step], theirs: list[Step]) -> list[tuple[Step, Step]]:
-    """Steps of both before which both had applied equally many steps, in the same phase."""
-    pairs: list[tuple[Step, Step]] = []
-    for a, b in zip(ours, theirs, strict=False):
-        if a.phase is not b.phase:
+    """Pairs of steps that begin with the same weights and take the same rows.
+
+    The first attempts do. After that the k-th applied steps do, whatever was skipped in between, as long as
+    they and all before them took the same rows in the same phase.
+    """
+    pairs = [(a, b) for a, b in zip(ours[:1], theirs[:1], strict=False) if a.phase is b.phase]
+    for a, b in zip(applied(ours), applied(theirs), strict=False):
+        if a.phase is not b.phase or not _same_rows(a, b):
             break
-        pairs.append((a, b))
-        if (a.applied is not False) != (b.applied is not False):
-            break
+        if (a, b) not in pairs:
+            pairs.append((a, b))
     return pairs
+
+
+def _same_rows(a: Step, b: Step) -> bool:
+    """Both took the same rows on every rank; where rows are not known: both are the same attempt."""
+    rows_a, rows_b = ([(rank, batch.rows) for rank, _, batch in micro_batches(step)] for step in (a, b))
+    known = any(rows for _, rows in rows_a) and any(rows for _, rows in rows_b)
+    return rows_a == rows_b if known else a.step == b.step
 
 
 def _norm(step: Step) -> float | None:

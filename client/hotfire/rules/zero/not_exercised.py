@@ -38,7 +38,7 @@ class NotExercised(Rule):
         verdict = zero_verdict(evidence)
         if verdict.guilty is Guilty.UNKNOWN:
             yield Finding(
-                message=f"ZeRO's part could not be judged. {verdict.explanation}",
+                message=f"ZeRO's part could not be judged. {verdict.open_reason or verdict.explanation}",
                 location=Location(trial=evidence.candidate.name if evidence.candidate else None),
                 evidence={"submitted_stage": verdict.submitted_stage},
             )

@@ -63,6 +63,8 @@ class ZeroVerdict:
     recommended_patch: list[PatchOperation] = field(default_factory=list)
     explanation: str = ""
     # Not on the wire:
+    open_reason: str | None = None
+    """What is missing for a verdict, where the explanation says more than that."""
     trial: str | None = None
     """Name of the trial that ran the recommended patch and trains."""
 
@@ -178,8 +180,11 @@ def _blame(evidence: Evidence, verdict: ZeroVerdict, ours: _Seen, stages: list[_
             PatchOperation(op="replace", path=STAGE_PATH, value=best.trial.stage)
         ]
         verdict.trial = best.trial.name
-        trained = listed(sorted(seen.trial.stage for seen in curing if seen.trial.stage is not None))
-        verdict.explanation = f"{what}. With the same other keys stage {trained} trains."
+        numbers = sorted({seen.trial.stage for seen in curing if seen.trial.stage is not None})
+        trained = (
+            f"stage{'s' if len(numbers) > 1 else ''} {listed(numbers)} train{'' if len(numbers) > 1 else 's'}"
+        )
+        verdict.explanation = f"{what}. With the same other keys {trained}."
         if keys is not None:
             verdict.explanation += (
                 f" At the submitted stage {describe_patch(keys.trial.patch)} cures it "
@@ -197,11 +202,12 @@ def _blame(evidence: Evidence, verdict: ZeroVerdict, ours: _Seen, stages: list[_
         tried = [
             trial.name for trial in evidence.trials or [] if trial.role in (Role.STAGE, Role.BISECT, Role.FIX)
         ]
-        verdict.explanation = f"{what}. " + (
+        verdict.open_reason = (
             f"None of the other trials cures it ({listed(tried)})."
             if tried
             else "No other stage or key was tried."
         )
+        verdict.explanation = f"{what}. {verdict.open_reason}"
 
 
 def fix_of(verdict: ZeroVerdict) -> Fix | None:

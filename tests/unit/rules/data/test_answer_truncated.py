@@ -1,9 +1,9 @@
 """D102."""
 
+from tests.unit.rules.factory import check, cut_row, data, evidence, row
+
 from hotfire.rules.data import AnswerTruncated
 from hotfire.rules.evidence import Outcome, Severity
-
-from tests.unit.rules.factory import check, cut_row, data, evidence, row
 
 RULE = AnswerTruncated()
 

@@ -1,9 +1,9 @@
 """D103."""
 
+from tests.unit.rules.factory import check, data, evidence, row
+
 from hotfire.rules.data import EosNotTrained
 from hotfire.rules.evidence import Outcome, Severity
-
-from tests.unit.rules.factory import check, data, evidence, row
 
 RULE = EosNotTrained()
 

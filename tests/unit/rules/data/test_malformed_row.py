@@ -1,9 +1,9 @@
 """D110."""
 
+from tests.unit.rules.factory import check, data, evidence
+
 from hotfire.rules.data import MalformedRow
 from hotfire.rules.evidence import RejectedRow, Severity
-
-from tests.unit.rules.factory import check, data, evidence
 
 RULE = MalformedRow()
 

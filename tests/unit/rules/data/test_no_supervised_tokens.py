@@ -3,10 +3,6 @@
 import dataclasses
 
 import pytest
-from hotfire.patch import apply_patch
-from hotfire.rules.data import NoSupervisedTokens
-from hotfire.rules.evidence import MicroBatch, Outcome, RankStep, Severity
-
 from tests.unit.rules.factory import (
     check,
     cut_row,
@@ -19,6 +15,10 @@ from tests.unit.rules.factory import (
     training,
     trial,
 )
+
+from hotfire.patch import apply_patch
+from hotfire.rules.data import NoSupervisedTokens
+from hotfire.rules.evidence import MicroBatch, Outcome, RankStep, Severity
 
 RULE = NoSupervisedTokens()
 

@@ -1,9 +1,9 @@
 """D105."""
 
+from tests.unit.rules.factory import check, data, evidence, row
+
 from hotfire.rules.data import TokenOutOfRange
 from hotfire.rules.evidence import Outcome, Severity
-
-from tests.unit.rules.factory import check, data, evidence, row
 
 RULE = TokenOutOfRange()
 

@@ -1,10 +1,10 @@
 """D107."""
 
+from tests.unit.rules.factory import check, data, evidence
+
 from hotfire.patch import apply_patch
 from hotfire.rules.data import UnknownRole
 from hotfire.rules.evidence import RejectedRow, Severity
-
-from tests.unit.rules.factory import check, data, evidence
 
 RULE = UnknownRole()
 

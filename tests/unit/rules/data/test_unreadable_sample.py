@@ -1,10 +1,10 @@
 """D119."""
 
 import pytest
+from tests.unit.rules.factory import check, evidence
+
 from hotfire.rules.data import UnreadableSample
 from hotfire.rules.evidence import DataEvidence, RejectedRow, Severity
-
-from tests.unit.rules.factory import check, evidence
 
 RULE = UnreadableSample()
 

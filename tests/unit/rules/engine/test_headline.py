@@ -1,5 +1,18 @@
 """The one sentence, and the order of findings: causes before symptoms."""
 
+from tests.unit.rules.factory import (
+    crashed,
+    cut_row,
+    data,
+    dead_evidence,
+    evidence,
+    other_stage,
+    reference,
+    row,
+    training,
+    trial,
+)
+
 from hotfire.rules.engine import all_rules, judge
 from hotfire.rules.evidence import (
     Check,
@@ -17,19 +30,6 @@ from hotfire.rules.evidence import (
 )
 from hotfire.rules.order import by_cause
 from hotfire.rules.verdict import headline_of, verdict_of
-
-from tests.unit.rules.factory import (
-    crashed,
-    cut_row,
-    data,
-    dead_evidence,
-    evidence,
-    other_stage,
-    reference,
-    row,
-    training,
-    trial,
-)
 
 OURS = [rule for rule in all_rules() if rule.category != "config"]
 

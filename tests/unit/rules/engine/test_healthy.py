@@ -5,6 +5,8 @@ import re
 from typing import Any
 
 import pytest
+from tests.unit.rules.factory import evidence, other_stage, reference, step, steps, training, trial
+
 from hotfire.rules.engine import all_rules, judge
 from hotfire.rules.evidence import (
     DeepSpeedConfig,
@@ -22,8 +24,6 @@ from hotfire.rules.evidence import (
 )
 from hotfire.rules.run.outcome import outcome_of
 from hotfire.rules.zero.verdict import zero_verdict
-
-from tests.unit.rules.factory import evidence, other_stage, reference, step, steps, training, trial
 
 
 def _fp16_search() -> Evidence:

@@ -1,10 +1,10 @@
 """E105."""
 
+from tests.unit.rules.factory import check, evidence
+
 from hotfire.rules.engine import judge
 from hotfire.rules.environment import BudgetSpent
 from hotfire.rules.evidence import Severity, Verdict
-
-from tests.unit.rules.factory import check, evidence
 
 RULE = BudgetSpent()
 

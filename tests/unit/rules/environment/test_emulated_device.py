@@ -1,10 +1,10 @@
 """E104."""
 
+from tests.unit.rules.factory import check, evidence
+
 from hotfire.rules.engine import judge
 from hotfire.rules.environment import EmulatedDevice
 from hotfire.rules.evidence import Severity, Verdict
-
-from tests.unit.rules.factory import check, evidence
 
 RULE = EmulatedDevice()
 

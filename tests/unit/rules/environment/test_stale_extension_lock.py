@@ -1,10 +1,10 @@
 """E103."""
 
+from tests.unit.rules.factory import check, evidence
+
 from hotfire.rules.engine import judge
 from hotfire.rules.environment import StaleExtensionLock
 from hotfire.rules.evidence import Environment, Evidence, Severity, Verdict
-
-from tests.unit.rules.factory import check, evidence
 
 RULE = StaleExtensionLock()
 LOCK = "torch_extensions/py311_cpu/deepspeed_shm_comm/lock"

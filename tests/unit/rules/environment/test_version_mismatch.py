@@ -1,9 +1,9 @@
 """E101."""
 
+from tests.unit.rules.factory import check, evidence
+
 from hotfire.rules.environment import VersionMismatch
 from hotfire.rules.evidence import Cluster, Outcome, Severity
-
-from tests.unit.rules.factory import check, evidence
 
 RULE = VersionMismatch()
 

@@ -1,9 +1,9 @@
 """M106."""
 
+from tests.unit.rules.factory import check, evidence, training
+
 from hotfire.rules.evidence import Outcome, Severity
 from hotfire.rules.model import NothingTrainable
-
-from tests.unit.rules.factory import check, evidence, training
 
 RULE = NothingTrainable()
 

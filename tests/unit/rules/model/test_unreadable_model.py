@@ -1,9 +1,9 @@
 """M110."""
 
+from tests.unit.rules.factory import check, evidence
+
 from hotfire.rules.evidence import Severity
 from hotfire.rules.model import UnreadableModel
-
-from tests.unit.rules.factory import check, evidence
 
 RULE = UnreadableModel()
 

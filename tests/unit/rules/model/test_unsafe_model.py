@@ -1,10 +1,10 @@
 """M109."""
 
+from tests.unit.rules.factory import check, evidence
+
 from hotfire.rules.engine import all_rules, judge
 from hotfire.rules.evidence import Severity, Verdict
 from hotfire.rules.model import UnreadableModel, UnsafeModel
-
-from tests.unit.rules.factory import check, evidence
 
 RULE = UnsafeModel()
 

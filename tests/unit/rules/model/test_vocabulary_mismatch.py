@@ -1,9 +1,9 @@
 """M101."""
 
+from tests.unit.rules.factory import check, data, evidence, row
+
 from hotfire.rules.evidence import Outcome, Severity
 from hotfire.rules.model import VocabularyMismatch
-
-from tests.unit.rules.factory import check, data, evidence, row
 
 RULE = VocabularyMismatch()
 

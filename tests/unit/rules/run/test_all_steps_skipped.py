@@ -1,10 +1,10 @@
 """R110."""
 
+from tests.unit.rules.factory import check, ds_config, evidence, reference, step, trial
+
 from hotfire.patch import apply_patch
 from hotfire.rules.evidence import Cluster, Severity, Trial
 from hotfire.rules.run import AllStepsSkipped
-
-from tests.unit.rules.factory import check, ds_config, evidence, reference, step, trial
 
 RULE = AllStepsSkipped()
 NAN, INF = float("nan"), float("inf")

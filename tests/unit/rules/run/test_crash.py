@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
+from tests.unit.rules.factory import check, crashed, ds_config, evidence, reference, training
+
 from hotfire.rules.evidence import Severity, TrialError, TrialOutcome
 from hotfire.rules.run import Crash
-
-from tests.unit.rules.factory import check, crashed, ds_config, evidence, reference, training
 
 RULE = Crash()
 NO_GRAD = "element 0 of tensors does not require grad and does not have a grad_fn"

@@ -3,10 +3,10 @@
 import math
 
 import pytest
+from tests.unit.rules.factory import check, evidence, reference, step, steps, trial
+
 from hotfire.rules.evidence import Outcome, Severity
 from hotfire.rules.run import GradientSentinel
-
-from tests.unit.rules.factory import check, evidence, reference, step, steps, trial
 
 RULE = GradientSentinel()
 

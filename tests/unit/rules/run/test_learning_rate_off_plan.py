@@ -1,9 +1,9 @@
 """R114."""
 
-from hotfire.rules.evidence import Outcome, Severity
-from hotfire.rules.run import LearningRateOffPlan
+from tests.unit.rules.factory import check, evidence, reference, step, steps, training, trial
 
-from tests.unit.rules.factory import check, evidence, reference, step, steps, trial
+from hotfire.rules.evidence import Outcome, PatchOperation, Role, Severity
+from hotfire.rules.run import LearningRateOffPlan
 
 RULE = LearningRateOffPlan()
 
@@ -55,3 +55,29 @@ def test_good_peak_steps_are_not_compared() -> None:
 def test_skips_what_was_not_measured() -> None:
     own = trial(steps=steps(learning_rate=None))
     assert check(RULE, evidence(trials=[own, reference()]))[1].outcome is Outcome.SKIPPED
+
+
+def test_the_plan_is_computed_where_the_trial_has_none() -> None:
+    """constant_with_warmup over 4 steps up to 1e-3, from the job's own arguments."""
+    as_asked = trial(steps=steps(planned_learning_rate=None))
+    findings, outcome = check(RULE, evidence(trials=[as_asked, reference()]))
+    assert findings == []
+    assert outcome.outcome is Outcome.PASSED
+
+    tenfold = [step(n, learning_rate=2.5e-3 * (n - 1), planned_learning_rate=None) for n in range(1, 6)]
+    (finding,), _ = check(RULE, evidence(trials=[trial(steps=tenfold), reference()]))
+    assert "0.0025 at step 2" in finding.message
+
+
+def test_a_fix_trial_is_compared_with_its_own_arguments() -> None:
+    patch = [PatchOperation(op="replace", path="/training/learning_rate", value=1e-4)]
+    own = [step(n, learning_rate=2.5e-5 * (n - 1), planned_learning_rate=None) for n in range(1, 6)]
+    assert check(RULE, evidence(trials=[trial(Role.FIX, patch=patch, steps=own)]))[0] == []
+
+
+def test_skips_an_unknown_curve() -> None:
+    given = evidence(
+        training=training(lr_scheduler_type="my_own"),
+        trials=[trial(steps=steps(planned_learning_rate=None)), reference()],
+    )
+    assert check(RULE, given)[1].outcome is Outcome.SKIPPED

@@ -1,12 +1,12 @@
 """R112."""
 
 import pytest
+from tests.unit.rules.factory import check, ds_config, evidence, reference, step, training, trial
+
 from hotfire.patch import apply_patch
 from hotfire.rules.evidence import Outcome, Severity, TrialOutcome
 from hotfire.rules.run import LossDiverging
 from hotfire.rules.run.outcome import outcome_of
-
-from tests.unit.rules.factory import check, ds_config, evidence, reference, step, training, trial
 
 RULE = LossDiverging()
 

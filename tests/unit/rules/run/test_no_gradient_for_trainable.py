@@ -1,9 +1,9 @@
 """R106: every group, never the total."""
 
+from tests.unit.rules.factory import check, dead_evidence, evidence, groups, reference, training, trial
+
 from hotfire.rules.evidence import Outcome, ParameterGroup, Severity
 from hotfire.rules.run import NoGradientForTrainable
-
-from tests.unit.rules.factory import check, dead_evidence, evidence, groups, reference, training, trial
 
 RULE = NoGradientForTrainable()
 LORA = {"r": 8, "target_modules": ["q_proj"]}

@@ -1,9 +1,9 @@
 """R104."""
 
+from tests.unit.rules.factory import check, dead_evidence, evidence, reference, step, steps, trial
+
 from hotfire.rules.evidence import RankStep, Severity
 from hotfire.rules.run import NonFiniteGradient
-
-from tests.unit.rules.factory import check, dead_evidence, evidence, reference, step, steps, trial
 
 RULE = NonFiniteGradient()
 NAN, INF = float("nan"), float("inf")

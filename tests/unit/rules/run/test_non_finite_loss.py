@@ -1,10 +1,10 @@
 """R101."""
 
+from tests.unit.rules.factory import check, crashed, dead_evidence, evidence, reference, step, steps, trial
+
 from hotfire.rules.evidence import MicroBatch, Outcome, RankStep, Severity, TrialOutcome
 from hotfire.rules.run import NonFiniteLoss
 from hotfire.rules.run.outcome import outcome_of
-
-from tests.unit.rules.factory import check, crashed, dead_evidence, evidence, reference, step, steps, trial
 
 RULE = NonFiniteLoss()
 NAN = float("nan")

@@ -1,11 +1,11 @@
 """R119."""
 
+from tests.unit.rules.factory import check, crashed, evidence, reference, trial
+
 from hotfire.patch import apply_patch
 from hotfire.rules.evidence import PatchOperation, Role, Severity, TrialOutcome
 from hotfire.rules.run import Crash, OutOfMemory
 from hotfire.rules.run.outcome import outcome_of
-
-from tests.unit.rules.factory import check, crashed, evidence, reference, trial
 
 RULE = OutOfMemory()
 MESSAGE = "CUDA out of memory. Tried to allocate 2.00 GiB."

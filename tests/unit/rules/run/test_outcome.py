@@ -1,11 +1,11 @@
 """Trial outcomes: the run rules on one trial alone."""
 
 import pytest
+from tests.unit.rules.factory import crashed, dead_evidence, evidence, other_stage, reference, steps, trial
+
 from hotfire.rules.evidence import Evidence, PatchOperation, Role, Trial, TrialOutcome
 from hotfire.rules.run.outcome import judge_trial, outcome_of
 from hotfire.rules.run.plan import training_of
-
-from tests.unit.rules.factory import crashed, dead_evidence, evidence, other_stage, reference, steps, trial
 
 
 @pytest.mark.parametrize("role", list(Role))

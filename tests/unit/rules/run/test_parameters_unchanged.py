@@ -1,9 +1,9 @@
 """R107."""
 
+from tests.unit.rules.factory import check, evidence, reference, steps, trial
+
 from hotfire.rules.evidence import Outcome, Severity
 from hotfire.rules.run import ParametersUnchanged
-
-from tests.unit.rules.factory import check, evidence, reference, steps, trial
 
 RULE = ParametersUnchanged()
 

@@ -1,9 +1,9 @@
 """R125."""
 
+from tests.unit.rules.factory import check, dead_evidence, evidence, reference, steps, trial
+
 from hotfire.rules.evidence import Outcome, Severity
 from hotfire.rules.run import TrainerLogMisleads
-
-from tests.unit.rules.factory import check, dead_evidence, evidence, reference, steps, trial
 
 RULE = TrainerLogMisleads()
 

@@ -1,9 +1,9 @@
 """R103."""
 
+from tests.unit.rules.factory import check, dead_evidence, evidence, reference, step, steps, trial
+
 from hotfire.rules.evidence import Outcome, Severity
 from hotfire.rules.run import ZeroGradient
-
-from tests.unit.rules.factory import check, dead_evidence, evidence, reference, step, steps, trial
 
 RULE = ZeroGradient()
 

@@ -1,10 +1,10 @@
 """R102."""
 
 import pytest
+from tests.unit.rules.factory import check, dead_evidence, evidence, reference, step, steps, trial
+
 from hotfire.rules.evidence import Severity
 from hotfire.rules.run import ZeroLoss
-
-from tests.unit.rules.factory import check, dead_evidence, evidence, reference, step, steps, trial
 
 RULE = ZeroLoss()
 

@@ -1,9 +1,9 @@
 """Z104."""
 
+from tests.unit.rules.factory import check, crashed, evidence, other_stage, reference, trial
+
 from hotfire.rules.evidence import PatchOperation, Role, Severity
 from hotfire.rules.zero import GuiltyKey
-
-from tests.unit.rules.factory import check, crashed, evidence, other_stage, reference, trial
 
 RULE = GuiltyKey()
 

@@ -1,9 +1,9 @@
 """Z105."""
 
+from tests.unit.rules.factory import check, crashed, ds_config, evidence, reference, trial
+
 from hotfire.rules.evidence import Role, Severity, TrialOutcome
 from hotfire.rules.zero import NotExercised
-
-from tests.unit.rules.factory import check, crashed, ds_config, evidence, reference, trial
 
 RULE = NotExercised()
 

@@ -4,10 +4,6 @@ import dataclasses
 from typing import Any
 
 import pytest
-from hotfire.rules.evidence import Evidence, Guilty, PatchOperation, Role, Trial, TrialOutcome
-from hotfire.rules.zero.compare import compare
-from hotfire.rules.zero.verdict import STAGE_PATH, zero_verdict
-
 from tests.unit.rules.factory import (
     NORMS,
     crashed,
@@ -20,6 +16,10 @@ from tests.unit.rules.factory import (
     steps,
     trial,
 )
+
+from hotfire.rules.evidence import Evidence, Guilty, PatchOperation, Role, Trial, TrialOutcome
+from hotfire.rules.zero.compare import compare
+from hotfire.rules.zero.verdict import STAGE_PATH, zero_verdict
 
 NAN, INF = float("nan"), float("inf")
 
@@ -176,7 +176,7 @@ def test_drifting_apart_and_frozen_weights_are_not() -> None:
 
 
 def test_steps_are_compared_only_from_equal_weights() -> None:
-    """fp16: the candidate skipped one step more; from then on the weights differ and so do the losses."""
+    """fp16: the candidate skipped one step more, so from then on its steps take other rows."""
     ours = [
         step(1, applied=False, grad_norm=INF, grad_norm_measured=NAN),
         *(step(n, loss=9.0) for n in range(2, 9)),
@@ -185,6 +185,17 @@ def test_steps_are_compared_only_from_equal_weights() -> None:
     assert agreement.agrees is True
     assert agreement.grad_norm_gap is None
     assert "could not be compared" in agreement.reason
+
+
+def test_a_search_for_the_loss_scale_does_not_hide_the_norms() -> None:
+    """Two steps skipped: the third takes the rows of the first, with the same weights."""
+    skip = {"applied": False, "grad_norm": INF, "grad_norm_measured": NAN}
+    ours = [step(1, **skip), step(2, **skip), *(step(n, step=n + 2) for n in range(1, 9))]
+    agreement = compare(trial(steps=ours), reference())
+    assert agreement.agrees is True
+    assert agreement.grad_norm_gap == 0.0
+    halved = [dataclasses.replace(s, grad_norm_measured=s.grad_norm_measured / 2) for s in ours]
+    assert compare(trial(steps=halved), reference()).agrees is False
 
 
 def test_nothing_to_compare() -> None:

@@ -1,9 +1,9 @@
 """Z103."""
 
+from tests.unit.rules.factory import check, dead_evidence, evidence, other_stage, reference, steps, trial
+
 from hotfire.rules.evidence import Outcome, Severity
 from hotfire.rules.zero import ZeroDivergesFromReference
-
-from tests.unit.rules.factory import check, dead_evidence, evidence, other_stage, reference, steps, trial
 
 RULE = ZeroDivergesFromReference()
 

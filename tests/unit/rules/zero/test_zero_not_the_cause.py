@@ -1,9 +1,9 @@
 """Z101."""
 
+from tests.unit.rules.factory import check, crashed, dead_evidence, evidence, reference
+
 from hotfire.rules.evidence import Severity
 from hotfire.rules.zero import ZeroNotTheCause
-
-from tests.unit.rules.factory import check, crashed, dead_evidence, evidence, reference
 
 RULE = ZeroNotTheCause()
 

@@ -1,9 +1,9 @@
 """Z102."""
 
+from tests.unit.rules.factory import check, crashed, dead_evidence, evidence, other_stage, reference, trial
+
 from hotfire.rules.evidence import Outcome, Severity, Verification
 from hotfire.rules.zero import ZeroStageDoesNotTrain
-
-from tests.unit.rules.factory import check, crashed, dead_evidence, evidence, other_stage, reference, trial
 
 RULE = ZeroStageDoesNotTrain()
 

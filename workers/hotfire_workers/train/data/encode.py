@@ -34,6 +34,7 @@ class Encoder:
         tokenizer: The job's tokenizer; may be None for rows that are tokenised already.
         training: The training arguments.
         format: Format of the rows.
+        end_ids: Ids that end a sequence or a turn.
 
     Attributes:
         mask_source: How the mask is made, as in `DataEvidence.mask_source`.
@@ -41,9 +42,10 @@ class Encoder:
         unknown_roles: Roles that the template does not know -> rows that have them.
     """
 
-    def __init__(self, tokenizer: Any, training: dict[str, Any], *, format: str):  # noqa: A002
+    def __init__(self, tokenizer: Any, training: dict[str, Any], *, format: str, end_ids: frozenset[int]):  # noqa: A002
         self._tokenizer = tokenizer
         self._format = format
+        self._end_ids = end_ids
         self._add_special_tokens: bool | None = training.get("add_special_tokens")
         masks_prompt = training.get("collator") == "COMPLETION"
         self._assistant_only = _flag(training, "assistant_only_loss", masks_prompt and format == "MESSAGES")
@@ -125,14 +127,22 @@ class Encoder:
 
     # ---- conversations ----
 
+    @property
+    def _chat(self) -> ChatTemplate:
+        if self.template is None:
+            raise RowError(
+                "conversations need a chat template and the tokenizer has none: set training.chat_template"
+            )
+        return self.template
+
     def _check_roles(self, item: Item) -> None:
         """A row with a role that the template cannot say is of no use, even where it renders."""
         roles = dict.fromkeys(message["role"] for message in item.messages or [])
-        problems = {role: problem for role in roles if (problem := self.template.role_problem(role))}
+        problems = {role: problem for role in roles if (problem := self._chat.role_problem(role))}
         if not problems or (all("refuses" in p for p in problems.values()) and not self._is_refused(item)):
             return
-        self.unknown_roles.update(problems)
-        mapping = {role: hint for role in problems if (hint := self.template.suggestion(role))}
+        self.unknown_roles.update(problems.keys())
+        mapping = {role: hint for role in problems if (hint := self._chat.suggestion(role))}
         remedy = ", ".join(f"{role[:40]}: {hint}" for role, hint in mapping.items())
         raise RowError(
             "; ".join(problems.values())
@@ -142,7 +152,7 @@ class Encoder:
 
     def _is_refused(self, item: Item) -> bool:
         try:
-            self.template.text(item.messages or [], tools=item.tools)
+            self._chat.text(item.messages or [], tools=item.tools)
         except RowError:
             return True
         return False
@@ -151,17 +161,17 @@ class Encoder:
         messages, tools = item.messages or [], item.tools
         wants_completion = self._completion_only and item.num_prompt_messages is not None
         if not self._assistant_only and not wants_completion:
-            return self.template.ids(messages, tools=tools), None, None
+            return self._chat.ids(messages, tools=tools), None, None
         ids, mask, prefix_ok = [], None, None
         if self._assistant_only:
-            if self.template.has_generation:
-                ids, mask = self.template.ids_and_mask(messages, tools=tools)
+            if self._chat.has_generation:
+                ids, mask = self._chat.ids_and_mask(messages, tools=tools)
             else:
                 ids, mask, prefix_ok = self._prefix_difference(messages, tools)
         if wants_completion:
             num_prompt = item.num_prompt_messages or 0
             asks = bool(num_prompt) and messages[num_prompt - 1]["role"] != "assistant"
-            ids = ids or self.template.ids(messages, tools=tools)
+            ids = ids or self._chat.ids(messages, tools=tools)
             prompt = self._open_ids(messages[:num_prompt], asks, tools) if num_prompt else []
             is_completion = [i >= len(prompt) for i in range(len(ids))]
             mask = [a and b for a, b in zip(mask or is_completion, is_completion, strict=True)]
@@ -176,7 +186,7 @@ class Encoder:
         Both the ids before and the ids after the turn must be a prefix of the whole row's ids. Where they are
         not (a template that rewrites earlier turns), the span would cover something else: it is not trained.
         """
-        whole = self.template.ids(messages, tools=tools)
+        whole = self._chat.ids(messages, tools=tools)
         mask, ok = [False] * len(whole), None
         for k, message in enumerate(messages):
             if (
@@ -190,6 +200,8 @@ class Encoder:
             except RowError:
                 ok = False
                 continue
+            if not is_last and whole[: len(after)] != after:
+                after = self._without_end(after)
             if whole[: len(before)] == before and whole[: len(after)] == after:
                 mask[len(before) : len(after)] = [True] * (len(after) - len(before))
                 ok = ok is not False
@@ -197,10 +209,17 @@ class Encoder:
                 ok = False
         return whole, mask, ok
 
+    def _without_end(self, ids: list[int]) -> list[int]:
+        """Without end tokens that a template puts behind the last turn only, whichever turn that is."""
+        num = len(ids)
+        while num and ids[num - 1] in self._end_ids:
+            num -= 1
+        return ids[:num]
+
     def _open_ids(self, messages: list[dict[str, Any]], prompt: bool, tools: Any) -> list[int]:
         """Ids of a conversation that goes on: without what the tokenizer puts at the end of a text."""
-        ids = self.template.ids(messages, prompt=prompt, tools=tools)
-        return ids[: len(ids) - self.template.num_added_at_end]
+        ids = self._chat.ids(messages, prompt=prompt, tools=tools)
+        return ids[: len(ids) - self._chat.num_added_at_end]
 
 
 def _flag(training: dict[str, Any], name: str, default: bool) -> bool:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from hotfire.rules.evidence import PreparedRow
-
 from hotfire_workers.train.data.encode import IGNORED, Encoded
 
 _MARKUP = re.compile(r"<[^<>\s]{1,40}>|\[/?[A-Za-z_]{1,20}\]")
@@ -179,11 +178,12 @@ class Measure:
         return [answers, back]
 
     def _decode(self, ids: list[int]) -> str:
-        return self.tokenizer.decode(
+        text: str = self.tokenizer.decode(
             [i for i in ids if i not in self.end_token_ids],
             skip_special_tokens=False,
             clean_up_tokenization_spaces=False,
         )
+        return text
 
     def _bare(self, text: str) -> str:
         """Without white space and without the markup that a template puts around an answer."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hotfire.rules.evidence import PreparedRow, Sample, Token
-
 from hotfire_workers.train.data.encode import IGNORED
 
 _MAX_TOKENS = 4096

@@ -52,7 +52,7 @@ class ChatTemplate:
     @cached_property
     def source(self) -> str:
         """The Jinja text in use."""
-        return self.tokenizer.get_chat_template()
+        return str(self.tokenizer.get_chat_template())
 
     @cached_property
     def has_generation(self) -> bool:
@@ -70,7 +70,7 @@ class ChatTemplate:
         Raises:
             RowError: The template refuses it (kind "template").
         """
-        return self._apply(messages, prompt, tools, tokenize=False)
+        return str(self._apply(messages, prompt, tools, tokenize=False))
 
     def ids(self, messages: list[dict[str, Any]], *, prompt: bool = False, tools: Any = None) -> list[int]:
         """Token ids of a conversation.
@@ -115,7 +115,7 @@ class ChatTemplate:
                 messages, add_generation_prompt=prompt, tools=tools, **how
             )
         except Exception as error:
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            reason = _without_contents(str(error), messages) or type(error).__name__
             raise RowError(f"the chat template refuses the row: {reason}", kind="template") from error
 
     # ---- roles ----
@@ -146,18 +146,27 @@ class ChatTemplate:
         user = {"role": "user", "content": "hello"}
         call = {"role": "assistant", "content": "hello"}
         tries = ([user, turn, call, user], [user, call, turn], [user, turn], [turn, user], [turn])
-        refused = []
+        num_refused = 0
         for messages in tries:
             try:
                 rendered = self.tokenizer.apply_chat_template(messages, tokenize=False)
-            except Exception as error:  # noqa: BLE001 - as above
-                refused.append(error)
+            except Exception:  # noqa: BLE001 - as above
+                num_refused += 1
                 continue
             if _MARK in rendered:
                 return self._unseen(role)
-        return (
-            f"the chat template {'refuses' if len(refused) == len(tries) else 'drops'} the role {role[:40]!r}"
-        )
+        if num_refused < len(tries):
+            return f"the chat template drops the role {role[:40]!r}"
+        if role != "user" and self._renders(user):
+            return f"the chat template refuses the role {role[:40]!r}"
+        return None  # it refuses whatever it is given: that is not the role's fault
+
+    def _renders(self, *messages: dict[str, Any]) -> bool:
+        try:
+            self.tokenizer.apply_chat_template(list(messages), tokenize=False)
+        except Exception:  # noqa: BLE001 - as above
+            return False
+        return True
 
     def _unseen(self, role: str) -> str | None:
         """The template takes the role: is it one of the model's?"""
@@ -182,6 +191,14 @@ def _added(tokenizer: Any) -> tuple[int, int]:
         if list(full[before : before + len(bare)]) == list(bare):
             return before, len(full) - len(bare) - before
     return 0, 0
+
+
+def _without_contents(text: str, messages: list[dict[str, Any]]) -> str:
+    """A template's own words, short, without the row's: those are private."""
+    contents = [c for m in messages if isinstance(c := m.get("content"), str) and c.strip()]
+    for content in sorted(contents, key=len, reverse=True):
+        text = text.replace(content, "...") if len(content) > 3 else text
+    return " ".join(text.split())[:200]
 
 
 def _flat(ids: Any) -> list[int]:

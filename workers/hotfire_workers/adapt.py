@@ -1,0 +1,172 @@
+"""The fewest changes that let a job run on this slot, each with its reason.
+
+The config rules judge the untouched config against the target cluster; what is changed here is what trials run.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+from hotfire.dsconfig import effective, unsafe
+from hotfire.rules.evidence import Adaptation, Plan
+from hotfire_workers.job import Job
+from hotfire_workers.slots import Slot
+
+_BATCH_KEYS = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
+#: Default of TrainingArguments.per_device_train_batch_size.
+_DEFAULT_MICRO = 8
+#: Groups of ranks within the world: they cannot be larger than the world.
+_RANK_GROUPS = ("zero_hpz_partition_size", "mics_shard_size")
+#: Kernels that exist for CUDA only.
+_CUDA_ONLY = ("zero_quantized_weights", "zero_quantized_gradients", "zero_quantized_nontrainable_weights")
+
+
+@dataclass(kw_only=True, slots=True)
+class Adapted:
+    """A job, made to fit a slot."""
+
+    config: dict[str, Any]
+    num_ranks: int
+    micro_batch_size: int
+    gradient_accumulation_steps: int
+    adaptations: list[Adaptation] = field(default_factory=list)
+    emulate_fp16: bool = False
+    dtype: str = "fp32"
+    stage: int = 0
+
+    def change(self, section: dict[str, Any], key: str, value: Any, path: str, reason: str) -> None:
+        """Sets (None: removes) a key, and notes it if that is a change."""
+        before = section.get(key)
+        if before == value:
+            return
+        if value is None:
+            section.pop(key, None)
+        else:
+            section[key] = value
+        self.adaptations.append(Adaptation(path=path, before=before, after=value, reason=reason))
+
+
+def num_ranks_of(plan: Plan | None, slot: Slot) -> int:
+    """Ranks of a trial on this slot."""
+    wanted = (plan.num_ranks if plan else None) or slot.default_ranks
+    return max(1, min(wanted, slot.max_ranks))
+
+
+def adapt(job: Job, slot: Slot) -> Adapted:
+    """Adapts a job whose config can be read.
+
+    Args:
+        job: The job, as submitted or patched.
+        slot: Where it is to run.
+    """
+    given = job.given or {}
+    plan, cluster = job.evidence.plan, job.evidence.cluster
+    num_ranks = num_ranks_of(plan, slot)
+    config, adaptations = unsafe.neutralise(copy.deepcopy(given))
+    world_size = (cluster.world_size if cluster else None) or num_ranks
+    batch = effective.batch(given, job.training, job.loop, world_size)
+    micro = max(1, batch.micro or job.training.get("per_device_train_batch_size") or _DEFAULT_MICRO)
+    accumulation = max(
+        1, batch.accumulation or job.training.get("gradient_accumulation_steps") or 1
+    )
+    adapted = Adapted(
+        config=config,
+        num_ranks=num_ranks,
+        micro_batch_size=micro,
+        gradient_accumulation_steps=accumulation,
+        adaptations=list(adaptations),
+        dtype=effective.precision(job.effective),
+        stage=effective.zero_stage(job.effective),
+    )
+    _ranks(adapted, plan, slot)
+    _batch(adapted, world_size)
+    _zero(adapted, slot)
+    if slot.is_cpu and adapted.dtype == "fp16":
+        adapted.emulate_fp16 = True
+    return adapted
+
+
+def _ranks(adapted: Adapted, plan: Plan | None, slot: Slot) -> None:
+    wanted = plan.num_ranks if plan else None
+    if wanted and wanted > adapted.num_ranks:
+        what = f"{slot.max_ranks} ranks at most" if slot.is_cpu else f"{slot.max_ranks} GPUs"
+        adapted.adaptations.append(
+            Adaptation(
+                path="/cluster/num_gpus",
+                before=wanted,
+                after=adapted.num_ranks,
+                reason=f"plan.num_ranks asks for {wanted} ranks, a slot of this worker has {what}",
+            )
+        )
+
+
+def _batch(adapted: Adapted, world_size: int) -> None:
+    """Literal batch sizes become those of so many ranks: micro-batch and accumulation stay the job's."""
+    values = {
+        "train_batch_size": adapted.micro_batch_size
+        * adapted.gradient_accumulation_steps
+        * adapted.num_ranks,
+        "train_micro_batch_size_per_gpu": adapted.micro_batch_size,
+        "gradient_accumulation_steps": adapted.gradient_accumulation_steps,
+    }
+    for key in _BATCH_KEYS:
+        if key in adapted.config and adapted.config[key] != "auto":
+            reason = (
+                f"{adapted.micro_batch_size} rows x {adapted.gradient_accumulation_steps} accumulation steps x "
+                f"{adapted.num_ranks} ranks of the trial (the job: {world_size})"
+            )
+            adapted.change(adapted.config, key, values[key], f"/deepspeed/{key}", reason)
+
+
+def _zero(adapted: Adapted, slot: Slot) -> None:
+    config, ranks = adapted.config, adapted.num_ranks
+    section = config.get("zero_optimization")
+    if isinstance(section, dict):
+        for key in _RANK_GROUPS:
+            value = section.get(key)
+            if isinstance(value, int) and value > 1 and ranks % value:
+                size = ranks if value > ranks else 1
+                adapted.change(
+                    section, key, size, f"/deepspeed/zero_optimization/{key}", f"the trial has {ranks} ranks"
+                )
+        if slot.is_cpu:
+            for key in _CUDA_ONLY:
+                if section.get(key):
+                    adapted.change(
+                        section,
+                        key,
+                        False,
+                        f"/deepspeed/zero_optimization/{key}",
+                        "its kernels exist for CUDA only, and this is a CPU",
+                    )
+    parallel = config.get("tensor_parallel")
+    if isinstance(parallel, dict) and isinstance(size := parallel.get("autotp_size"), int) and size > ranks:
+        adapted.change(
+            parallel, "autotp_size", ranks, "/deepspeed/tensor_parallel/autotp_size", f"the trial has {ranks} ranks"
+        )
+    if isinstance(size := config.get("sequence_parallel_size"), int) and size > ranks:
+        adapted.change(
+            config, "sequence_parallel_size", 1, "/deepspeed/sequence_parallel_size", f"the trial has {ranks} ranks"
+        )
+
+
+def emulated_words(adapted: Adapted, job: Job, slot: Slot) -> list[str]:
+    """What is emulated, one sentence each."""
+    cluster = job.evidence.cluster
+    words = []
+    if slot.is_cpu:
+        target = (cluster.gpu_type if cluster else None) or "GPUs"
+        words.append(
+            f"The trials ran on CPU with gloo instead of {target} with NCCL: their numbers are real; CUDA kernels, "
+            "streams, NCCL, speed and GPU memory were not exercised."
+        )
+    world = cluster.world_size if cluster else None
+    if world and world != adapted.num_ranks:
+        words.append(f"{adapted.num_ranks} ranks instead of {world}.")
+    if adapted.emulate_fp16:
+        words.append(
+            "fp16 ran on a CPU without fp16 arithmetic of its own: overflow and loss scaling are real, speed is not."
+        )
+    return words

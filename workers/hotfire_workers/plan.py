@@ -1,0 +1,130 @@
+"""Which trials a job needs, as requests. Candidate and reference always; the others differ by a patch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hotfire.dsconfig import effective, schedule
+from hotfire.patch import get_pointer
+from hotfire.rules.evidence import Cluster, PatchOperation, Plan, Role, TrialRequest
+from hotfire_workers.adapt import Adapted
+from hotfire_workers.job import Job
+from hotfire_workers.prepare import Prepared
+from hotfire_workers.settings import WorkerSettings
+from hotfire_workers.slots import Slot
+
+STAGES = (0, 1, 2, 3)
+#: Steps at the schedule's peak: they show what the first steps of a warm-up hide.
+_NUM_PEAK_STEPS = 3
+_ATTEMPTS_PER_STEP = 5
+_DEFAULT_SEED = 42
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Planner:
+    """Turns jobs into trial requests for one slot.
+
+    Attributes:
+        run_dir: Trials lie below it.
+        slot: Where they run.
+        settings: What is allowed.
+    """
+
+    run_dir: Path
+    slot: Slot
+    settings: WorkerSettings
+
+    def request(self, job: Job, adapted: Adapted, prepared: Prepared, *, name: str, role: Role) -> TrialRequest:
+        """The trial of a job; with role REFERENCE the same loop without DeepSpeed."""
+        plan = job.evidence.plan or Plan()
+        is_reference = role is Role.REFERENCE
+        num_steps = max(1, plan.num_steps)
+        return TrialRequest(
+            name=name,
+            role=role.value,
+            run_dir=str(self.run_dir / "trials" / name),
+            prepared_dir=str(prepared.folder),
+            model=prepared.model,
+            training=job.training,
+            deepspeed=None if is_reference else adapted.config,
+            reference_config=adapted.config if is_reference else None,
+            loop=job.loop,
+            num_ranks=adapted.num_ranks,
+            num_steps=num_steps,
+            num_peak_steps=min(_NUM_PEAK_STEPS, num_steps // 2),
+            max_attempts=_ATTEMPTS_PER_STEP * num_steps,
+            total_steps=total_steps(job, adapted),
+            micro_batch_size=adapted.micro_batch_size,
+            gradient_accumulation_steps=adapted.gradient_accumulation_steps,
+            seed=int(job.training.get("seed") or _DEFAULT_SEED),
+            collective_timeout_s=self.settings.collective_timeout_s,
+            emulate_fp16=adapted.emulate_fp16,
+            allow_remote_code=self.settings.remote_code,
+            env=self.slot.env,
+        )
+
+
+def total_steps(job: Job, adapted: Adapted) -> int | None:
+    """Optimizer steps of the *real* job, which is how long its schedule is; None where the spec does not tell."""
+    cluster = job.evidence.cluster or Cluster()
+    batch = effective.batch(
+        job.given or {}, job.training, job.loop, cluster.world_size or adapted.num_ranks
+    )
+    return schedule.total_steps(job.training, cluster, batch)
+
+
+#: What decides how a trial goes.
+_DECISIVE = (
+    "prepared_dir",
+    "model",
+    "training",
+    "deepspeed",
+    "reference_config",
+    "loop",
+    "num_ranks",
+    "num_steps",
+    "num_peak_steps",
+    "total_steps",
+    "micro_batch_size",
+    "gradient_accumulation_steps",
+    "seed",
+    "emulate_fp16",
+)
+#: What the reference takes from the config.
+_FOR_REFERENCE = ("optimizer", "scheduler", "gradient_clipping", "fp16", "bf16", "bfloat16", "torch_autocast")
+
+
+def effective_key(request: TrialRequest) -> str:
+    """Two requests with the same key are the same trial."""
+    return _key({name: getattr(request, name) for name in _DECISIVE})
+
+
+def reference_key(request: TrialRequest) -> str:
+    """Two references with the same key go the same way, whatever else stands in the config."""
+    values = {name: getattr(request, name) for name in _DECISIVE}
+    config = request.reference_config or {}
+    values["reference_config"] = {name: config[name] for name in _FOR_REFERENCE if name in config}
+    return _key(values)
+
+
+def _key(values: dict[str, Any]) -> str:
+    return json.dumps(values, sort_keys=True, default=str)
+
+
+def stage_patch(document: dict[str, Any], stage: int) -> list[PatchOperation]:
+    """The patch to another ZeRO stage; what only stage 3 knows goes with it."""
+    path = "/deepspeed/zero_optimization/stage"
+    given = get_pointer(document, path) is not None
+    patch = [PatchOperation(op="replace" if given else "add", path=path, value=stage)]
+    if stage < 3 and get_pointer(document, "/deepspeed/zero_optimization/offload_param") is not None:
+        patch.append(PatchOperation(op="remove", path="/deepspeed/zero_optimization/offload_param"))
+    return patch
+
+
+def stages_to_compare(plan: Plan | None, submitted: int, *, is_wrong: bool) -> list[int]:
+    """The stages of the plan; without, the other ones when something is wrong."""
+    wanted = list(plan.stages) if plan and plan.stages else (list(STAGES) if is_wrong else [])
+    return [stage for stage in dict.fromkeys(wanted) if stage != submitted and stage in STAGES]
