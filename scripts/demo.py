@@ -24,7 +24,10 @@ EXAMPLE = ROOT / "examples" / "glm4-loss-zero"
 def main() -> int:
     began = time.monotonic()
     with LocalStack(roots=[EXAMPLE, ROOT], say=lambda text: print(f"· {text}", flush=True)) as stack:
-        print(f"· ready after {time.monotonic() - began:.1f} s; hotfire check examples/glm4-loss-zero\n", flush=True)
+        print(
+            f"· ready after {time.monotonic() - began:.1f} s; hotfire check examples/glm4-loss-zero\n",
+            flush=True,
+        )
         environment = os.environ | {"HOTFIRE_TOKEN": stack.token or ""}
         command = [sys.executable, "-m", "hotfire", "check", str(EXAMPLE), "--server", stack.address]
         code = subprocess.run([*command, "--label", "run=demo"], env=environment, check=False).returncode

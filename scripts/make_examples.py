@@ -100,7 +100,9 @@ def glm_tokenizer() -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    texts = [t for title, text, pairs in passages() for t in (title, text, *(x for pair in pairs for x in pair))]
+    texts = [
+        t for title, text, pairs in passages() for t in (title, text, *(x for pair in pairs for x in pair))
+    ]
     tokenizer.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -129,7 +131,9 @@ def write_glm(name: str, tokenizer: PreTrainedTokenizerFast) -> None:
         head_dim=16,
         max_position_embeddings=4096,
         pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=[tokenizer.convert_tokens_to_ids(t) for t in ("<|endoftext|>", "<|user|>", "<|observation|>")],
+        eos_token_id=[
+            tokenizer.convert_tokens_to_ids(t) for t in ("<|endoftext|>", "<|user|>", "<|observation|>")
+        ],
         bos_token_id=None,
         tie_word_embeddings=False,
         dtype="bfloat16",

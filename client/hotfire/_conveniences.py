@@ -194,9 +194,7 @@ def _rows(rows: Any, result: Normalised) -> list[dict[str, Any]]:
     for i, row in enumerate(rows):
         if not isinstance(row, Mapping):
             result.violations.append(
-                Violation(
-                    field=f"data.rows[{i}]", description=f"must be an object, got {type(row).__name__}"
-                )
+                Violation(field=f"data.rows[{i}]", description=f"must be an object, got {type(row).__name__}")
             )
             continue
         clean = plain(row)

@@ -150,8 +150,9 @@ def _read_yaml(text: str) -> Document:
             "YAML needs PyYAML: pip install 'hotfire[cli]' (a .json file works without it)"
         ) from None
     document = Document(None)
-    loader = yaml.SafeLoader(text)
     try:
+        # The constructor already refuses characters that YAML does not allow.
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         if node is not None:
             document.data = _YamlReader(loader, document).value(node, (), ())
@@ -167,8 +168,6 @@ def _read_yaml(text: str) -> Document:
         )
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         document.problems.append(Violation(field="", description=f"not YAML: {error}"))
-    finally:
-        loader.dispose()
     return document
 
 

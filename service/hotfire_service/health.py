@@ -8,6 +8,7 @@ from typing import Any
 from grpc_health.v1 import health, health_pb2
 
 from hotfire_service.store.aio import AsyncLedger
+from hotfire_service.store.connection import stop_if_cancelled
 from hotfire_service.store.errors import StoreUnavailable
 
 SERVICE = "hotfire.v1.PreflightService"
@@ -43,5 +44,6 @@ class HealthWatch:
     async def run(self) -> None:
         """Looks until cancelled."""
         while True:
+            stop_if_cancelled()
             await self.look()
             await asyncio.sleep(_INTERVAL_S)

@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 from redis.exceptions import RedisError
 
+from hotfire_service.store.connection import stop_if_cancelled
 from hotfire_service.store.keys import Keys
 
 _log = structlog.get_logger("hotfire.service")
@@ -48,11 +49,13 @@ class ChangeHub:
     async def run(self) -> None:
         """Listens until cancelled; reconnects when Redis comes back."""
         while True:
+            stop_if_cancelled()
             try:
                 async with self._redis.pubsub(ignore_subscribe_messages=True) as pubsub:
                     await pubsub.subscribe(self._channel)
                     self.wake_all()
                     while True:
+                        stop_if_cancelled()
                         message = await pubsub.get_message(timeout=10.0)
                         if message is not None:
                             for event in self._waiting.get(message["data"].decode(), ()):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from typing import Any, Self
 
 import celery.app.base
@@ -146,7 +145,9 @@ class Server:
         await self._server.stop(self.settings.stop_grace_s)
         await self._deps.reaper.stop()
         tasks = [*self._tasks, *self._deps.background]
-        await _end(tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._deps.ledger.aclose()
         await asyncio.to_thread(self._deps.celery.close)
         _log.info("stopped")
@@ -154,19 +155,6 @@ class Server:
     async def wait(self) -> None:
         """Returns when the server has stopped."""
         await self._server.wait_for_termination()
-
-
-async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Cancels tasks until they are gone.
-
-    Once is not enough: redis-py can turn a cancellation that arrives together with an answer into an ordinary
-    error, and a loop that survives errors then goes on (seen about once in a hundred stops).
-    """
-    pending = set(tasks)
-    while pending:
-        for task in pending:
-            task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=0.5)
 
 
 def _options(settings: ServiceSettings) -> list[tuple[str, int]]:

@@ -68,9 +68,7 @@ def adapt(job: Job, slot: Slot) -> Adapted:
     world_size = (cluster.world_size if cluster else None) or num_ranks
     batch = effective.batch(given, job.training, job.loop, world_size)
     micro = max(1, batch.micro or job.training.get("per_device_train_batch_size") or _DEFAULT_MICRO)
-    accumulation = max(
-        1, batch.accumulation or job.training.get("gradient_accumulation_steps") or 1
-    )
+    accumulation = max(1, batch.accumulation or job.training.get("gradient_accumulation_steps") or 1)
     adapted = Adapted(
         config=config,
         num_ranks=num_ranks,
@@ -144,11 +142,19 @@ def _zero(adapted: Adapted, slot: Slot) -> None:
     parallel = config.get("tensor_parallel")
     if isinstance(parallel, dict) and isinstance(size := parallel.get("autotp_size"), int) and size > ranks:
         adapted.change(
-            parallel, "autotp_size", ranks, "/deepspeed/tensor_parallel/autotp_size", f"the trial has {ranks} ranks"
+            parallel,
+            "autotp_size",
+            ranks,
+            "/deepspeed/tensor_parallel/autotp_size",
+            f"the trial has {ranks} ranks",
         )
     if isinstance(size := config.get("sequence_parallel_size"), int) and size > ranks:
         adapted.change(
-            config, "sequence_parallel_size", 1, "/deepspeed/sequence_parallel_size", f"the trial has {ranks} ranks"
+            config,
+            "sequence_parallel_size",
+            1,
+            "/deepspeed/sequence_parallel_size",
+            f"the trial has {ranks} ranks",
         )
 
 

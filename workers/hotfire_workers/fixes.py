@@ -101,7 +101,9 @@ class Verifier:
         for finding in self.blocking:
             if finding.fix is not None and finding.fix.patch:
                 others = len(self.base) > len(finding.fix.patch)
-                self._conclude(finding, finding.fix, tried, note=self._with_others(finding) if others else None)
+                self._conclude(
+                    finding, finding.fix, tried, note=self._with_others(finding) if others else None
+                )
         return tried
 
     def _with_others(self, finding: Finding) -> str:
@@ -133,7 +135,8 @@ class Verifier:
             return None
         if self.bench.num_tried >= self.max_trials:
             self.results[proposal.key] = Result(
-                Verification.NOT_TRIED, reason=f"{self.max_trials} fix trials were made, which is the limit here"
+                Verification.NOT_TRIED,
+                reason=f"{self.max_trials} fix trials were made, which is the limit here",
             )
             return None
         tried = self.bench.try_patch(merged([on, proposal.fix.patch]))
@@ -254,5 +257,3 @@ def all_not_tried(findings: Iterable[Finding], reason: str) -> None:
         for fix in (finding.fix, *finding.alternatives):
             if fix is not None:
                 fix.verification, fix.trial, fix.reason = Verification.NOT_TRIED, None, reason
-
-

@@ -120,16 +120,16 @@ def forecast(
             if weights_bytes is None:
                 return None
             parameters = weights_bytes * _GGUF_PARAMETERS_PER_BYTE
-        of_rank = _RANK_BYTES + _states(parameters, training) + _activations(config, training, tokens, with_layers)
+        of_rank = (
+            _RANK_BYTES + _states(parameters, training) + _activations(config, training, tokens, with_layers)
+        )
         return int(of_rank * (1 if per_rank else num_ranks))
 
     whole = needed(layers)
     if whole is None:
         return None
     if whole <= available_bytes:
-        return Forecast(
-            needed_bytes=whole, available_bytes=available_bytes, max_num_layers=None, fits=True
-        )
+        return Forecast(needed_bytes=whole, available_bytes=available_bytes, max_num_layers=None, fits=True)
     fewer = [n for n in range(2, layers or 0) if (needed(n) or 0) <= available_bytes]
     return Forecast(
         needed_bytes=whole,
@@ -145,9 +145,7 @@ def _states(parameters: int, training: dict[str, Any]) -> float:
     return parameters * _TRAINED_BYTES
 
 
-def _activations(
-    config: dict[str, Any], training: dict[str, Any], tokens: int, layers: int | None
-) -> float:
+def _activations(config: dict[str, Any], training: dict[str, Any], tokens: int, layers: int | None) -> float:
     config = text_config(config)
     hidden = _first(config, "hidden_size", "n_embd", "d_model") or 1024
     vocab = _first(config, "vocab_size", "padded_vocab_size") or 50_000

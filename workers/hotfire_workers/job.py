@@ -66,9 +66,7 @@ def job_of(spec: spec_pb2.PreflightSpec, *, model_config: dict[str, Any] | None 
     return Job(spec=spec, evidence=dataclasses.replace(evidence, spec=document))
 
 
-def patched(
-    job: Job, patch: Sequence[PatchOperation], *, model_config: dict[str, Any] | None = None
-) -> Job:
+def patched(job: Job, patch: Sequence[PatchOperation], *, model_config: dict[str, Any] | None = None) -> Job:
     """The job with a patch on it.
 
     Raises:

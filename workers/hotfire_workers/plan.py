@@ -37,7 +37,9 @@ class Planner:
     slot: Slot
     settings: WorkerSettings
 
-    def request(self, job: Job, adapted: Adapted, prepared: Prepared, *, name: str, role: Role) -> TrialRequest:
+    def request(
+        self, job: Job, adapted: Adapted, prepared: Prepared, *, name: str, role: Role
+    ) -> TrialRequest:
         """The trial of a job; with role REFERENCE the same loop without DeepSpeed."""
         plan = job.evidence.plan or Plan()
         is_reference = role is Role.REFERENCE
@@ -70,9 +72,7 @@ class Planner:
 def total_steps(job: Job, adapted: Adapted) -> int | None:
     """Optimizer steps of the *real* job, which is how long its schedule is; None where the spec does not tell."""
     cluster = job.evidence.cluster or Cluster()
-    batch = effective.batch(
-        job.given or {}, job.training, job.loop, cluster.world_size or adapted.num_ranks
-    )
+    batch = effective.batch(job.given or {}, job.training, job.loop, cluster.world_size or adapted.num_ranks)
     return schedule.total_steps(job.training, cluster, batch)
 
 

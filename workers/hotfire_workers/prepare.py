@@ -12,7 +12,7 @@ from hotfire.rules.evidence import DataEvidence, ModelFacts, PrepareRequest
 from hotfire_workers import devices, rowtexts
 from hotfire_workers.adapt import Adapted
 from hotfire_workers.budget import Budget
-from hotfire_workers.forecast import Forecast, forecast, num_layers_of
+from hotfire_workers.forecast import Forecast, forecast
 from hotfire_workers.job import Job
 from hotfire_workers.resolve import NotAllowedError, Resolver
 from hotfire_workers.runner.base import Runner
@@ -167,7 +167,9 @@ class Preparer:
         prepared.problem = prepared.problem or _problem(prepared)
         return prepared
 
-    def _resolve(self, prepared: Prepared, part: str, resolve: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
+    def _resolve(
+        self, prepared: Prepared, part: str, resolve: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any] | None:
         try:
             return resolve()
         except NotAllowedError as error:

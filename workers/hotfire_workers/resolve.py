@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import fsspec.core
+
 from hotfire import wire
 from hotfire.v1 import spec_pb2
 from hotfire_service.store import ArtifactStore

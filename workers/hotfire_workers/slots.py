@@ -60,7 +60,9 @@ def find_slots(settings: WorkerSettings) -> list[Slot]:
     """
     found = devices.gpus() if settings.device != "cpu" else []
     if settings.device == "cuda" and not found:
-        raise ValueError("HOTFIRE_WORKER_DEVICE is cuda, and this machine shows no GPU: set it to cpu or auto")
+        raise ValueError(
+            "HOTFIRE_WORKER_DEVICE is cuda, and this machine shows no GPU: set it to cpu or auto"
+        )
     memory = settings.memory_bytes or devices.memory_bytes()
     if not found:
         count = settings.slots or 1

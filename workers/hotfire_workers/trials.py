@@ -149,7 +149,9 @@ def _own_adaptations(trial: Trial, known: Sequence[Adaptation]) -> list[Adaptati
     """What the ranks themselves had to change."""
     paths = {a.path for a in known}
     return [
-        Adaptation(**{name: entry.get(name) for name in ("path", "before", "after")}, reason=entry.get("reason", ""))
+        Adaptation(
+            **{name: entry.get(name) for name in ("path", "before", "after")}, reason=entry.get("reason", "")
+        )
         for entry in trial.facts.get("adaptations") or []
         if entry.get("path") not in paths
     ]
@@ -158,5 +160,3 @@ def _own_adaptations(trial: Trial, known: Sequence[Adaptation]) -> list[Adaptati
 def as_candidate(trial: Trial) -> Trial:
     """The trial as the candidate of its own, patched job: what the rules are asked about."""
     return dataclasses.replace(trial, role=Role.CANDIDATE, patch=[])
-
-

@@ -91,7 +91,9 @@ class Bench:
     num_tried: int = 0
     _tried: dict[str, Tried] = field(default_factory=dict)
 
-    def try_patch(self, patch: Sequence[PatchOperation], *, role: Role = Role.FIX, name: str | None = None) -> Tried:
+    def try_patch(
+        self, patch: Sequence[PatchOperation], *, role: Role = Role.FIX, name: str | None = None
+    ) -> Tried:
         """Tries a patch, or answers with what an equal one did.
 
         Raises:
@@ -106,7 +108,9 @@ class Bench:
     def _try(self, patch: list[PatchOperation], role: Role, name: str | None) -> Tried:
         tried = Tried(patch=patch)
         if foreign := [o.path for o in patch if o.path.startswith("/cluster")]:
-            tried.reason = f"{foreign[0]} cannot be changed on this worker: run it on a pool with those versions"
+            tried.reason = (
+                f"{foreign[0]} cannot be changed on this worker: run it on a pool with those versions"
+            )
             return tried
         try:
             job = patched(self.job, patch)

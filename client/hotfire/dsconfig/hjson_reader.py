@@ -1,8 +1,8 @@
 """A reader of JSON and Hjson that remembers where every key stands.
 
 DeepSpeed reads its config with the `hjson` package; the Hugging Face loaders read strict JSON. This reader
-accepts what `hjson` accepts (comments, missing or trailing commas, keys and strings without quotes, ''' strings,
-no outer braces), with its peculiarities: a string without quotes runs to the end of the line and swallows the
+accepts what `hjson` accepts (comments, missing or trailing commas, keys and strings without quotes, triple
+quotes, no outer braces), with its peculiarities: a string without quotes runs to the end of the line and swallows the
 comma. It notes the first place that strict JSON would not accept, and every key that is given twice.
 
 Source: hjson 3.1 (hjson/decoder.py), RFC 8259; `NaN` and `Infinity` as Python's `json` reads them.

@@ -1,7 +1,7 @@
 """One walk over a config: every place at which a DeepSpeed version raises, ignores or reinterprets it.
 
-The rules C102 to C105 report what is found here, each its own kinds. It mirrors `DeepSpeedConfig.__init__` and, for
-the numbers nobody checks before they are used, the place of use (optimizer, scheduler, engine).
+The rules C102 to C105 report what is found here, each its own kinds. It mirrors `DeepSpeedConfig.__init__` and,
+for the numbers nobody checks before they are used, the place of use (optimizer, scheduler, engine).
 """
 
 from __future__ import annotations

@@ -75,8 +75,8 @@ def _not_readable(config: DeepSpeedConfig, text: str, lines: LineIndex, error: H
         first = error.quoteless[0]
         line, column = lines.position(first.offset)
         message = (
-            f"{first.text.split(',')[0]!r} has no quotes, so that everything up to the end of the line is taken "
-            f"as its text ({message})"
+            f"{first.text.split(',')[0]!r} has no quotes, so that all text up to the end of the line is its value "
+            f"({message})"
         )
     config.problems.append(ReadProblem(kind="syntax", message=message, line=line, column=column))
 

@@ -1,6 +1,6 @@
 """The table of every key DeepSpeed reads, by version: lookups over it.
 
-The table itself stands in `schema_top`, `schema_zero` and `schema_sections`; a test compares its strict sections
+The table itself stands in `schema_top`, `schema_zero`, `schema_sections`; a test compares its strict sections
 with the real pydantic models where DeepSpeed is installed.
 """
 

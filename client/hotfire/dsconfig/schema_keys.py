@@ -14,7 +14,7 @@ class Key:
 
     name: str
     kind: str
-    """One of bool, int, float, str, choice, list, dict, section, number-list, any, none (nothing is accepted)."""
+    """bool, int, float, str, choice, list, dict, section, number-list, any or none (no value is accepted)."""
     default: Any = None
     nullable: bool = False
     """null is accepted (and means: not given)."""
@@ -59,7 +59,7 @@ class Section:
 
     keys: tuple[Key, ...] = ()
     strict_since: str | None = None
-    """From this version on unknown names and wrong types raise and "auto" is dropped; "0" is always, None never."""
+    """From this version on unknown names and wrong types raise, and "auto" is dropped. None: never."""
     any_key: bool = False
     """Other names than these may stand in it."""
 

@@ -1,6 +1,6 @@
 """The key table: precision, optimizer, scheduler, monitors, compile, parallelism.
 
-Source: deepspeed/runtime/{precision_config,constants,lr_schedules}.py, runtime/tensor_parallel/config.py and the
+Source: deepspeed/runtime/{precision_config,constants,lr_schedules}.py, runtime/tensor_parallel/config.py, the
 config.py of monitor, comm, compile, utils and inference, DeepSpeed 0.14.5 to 0.19.8.
 """
 

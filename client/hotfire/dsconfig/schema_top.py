@@ -141,8 +141,8 @@ _AUTOTUNING = section(
     flag("enabled"),
     *unchecked(
         "fast results_dir exps_dir overwrite start_profile_step end_profile_step start_step end_step metric "
-        "metric_path tuner_type tuner_early_stopping tuner_num_trials arg_mappings model_info model_info_path "
-        "mp_size max_train_batch_size min_train_batch_size max_train_micro_batch_size_per_gpu "
+        "metric_path tuner_type tuner_early_stopping tuner_num_trials arg_mappings model_info "
+        "model_info_path mp_size max_train_batch_size min_train_batch_size max_train_micro_batch_size_per_gpu "
         "min_train_micro_batch_size_per_gpu num_tuning_micro_batch_sizes"
     ),
 )

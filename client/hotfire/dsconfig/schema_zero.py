@@ -1,6 +1,6 @@
 """The key table: `zero_optimization`.
 
-Source: deepspeed/runtime/zero/{config,offload_config,leaf_module_config}.py, runtime/zenflow/zenflow_config.py of
+Source: deepspeed/runtime/zero/{config,offload_config,leaf_module_config}.py, zenflow/zenflow_config.py of
 DeepSpeed 0.14.5 to 0.19.8 (the versions: from the sources of 34 releases).
 """
 

@@ -1,4 +1,4 @@
-"""Does a value fit a key? As pydantic 2 answers (in its lax mode, as DeepSpeed uses it), or the code that uses it.
+"""Does a value fit a key? As pydantic 2 answers (in its lax mode, as DeepSpeed uses it), or its place of use.
 
 Measured with pydantic 2.14: text that spells a number, true for 1 and 1 for true are taken; "5e8" is no whole
 number; 1e9 is; 0.5 is not; the words on, yes, t, y and 1 are true.

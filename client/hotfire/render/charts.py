@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from rich.text import Text
@@ -105,17 +105,20 @@ class _Scale:
 
     def __init__(self, values: Sequence[float]) -> None:
         self.bottom, self.top = (min(values), max(values)) if values else (0.0, 1.0)
-        self.log = self.bottom > 0 and self.top / self.bottom > 100
+        self.log = self.bottom > 0 and math.log10(self.top) - math.log10(self.bottom) > 2
 
     def __call__(self, value: float) -> float:
-        if self.top == self.bottom:
-            return 0.5
+        # Halves, because the span of two huge numbers may overflow.
+        low, high, at = self.bottom / 2, self.top / 2, value / 2
         if self.log:
-            return math.log(value / self.bottom) / math.log(self.top / self.bottom)
-        return (value - self.bottom) / (self.top - self.bottom)
+            low, high, at = math.log(self.bottom), math.log(self.top), math.log(value)
+        if high <= low:
+            return 0.5
+        return min(1.0, max(0.0, (at - low) / (high - low)))
 
 
-def _x_of(num_steps: int, width: int):  # type: ignore[no-untyped-def]
+def _x_of(num_steps: int, width: int) -> Callable[[int], int]:
+    """From a step's index to its dot from the left."""
     span = max(1, num_steps - 1)
 
     def to_x(index: int) -> int:
@@ -124,7 +127,7 @@ def _x_of(num_steps: int, width: int):  # type: ignore[no-untyped-def]
     return to_x
 
 
-def _draw(series: Series, grid: _Grid, scale: _Scale, to_x) -> None:  # type: ignore[no-untyped-def]
+def _draw(series: Series, grid: _Grid, scale: _Scale, to_x: Callable[[int], int]) -> None:
     """A line from each finite value to the next; a gap is bridged where steps were only not measured."""
     last: tuple[int, int] | None = None
     bottom = 4 * grid.height - 1
@@ -168,7 +171,9 @@ def _axis(
     return Text(" " * margin + corner + "".join(cells), style="dim", no_wrap=True)
 
 
-def _non_finite(series: Sequence[Series], grid: _Grid, margin: int, to_x, *, unicode: bool) -> Text:  # type: ignore[no-untyped-def]
+def _non_finite(
+    series: Sequence[Series], grid: _Grid, margin: int, to_x: Callable[[int], int], *, unicode: bool
+) -> Text:
     """The line below the axis: a cross at every step whose value is NaN or infinite."""
     line = Text(" " * (margin + 1), no_wrap=True)
     marks: dict[int, Series] = {}

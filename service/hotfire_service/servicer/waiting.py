@@ -13,6 +13,7 @@ from hotfire_service.admission import Violations, check_shape, preflight_key
 from hotfire_service.servicer.deps import Deps
 from hotfire_service.servicer.present import present
 from hotfire_service.store import records
+from hotfire_service.store.connection import stop_if_cancelled
 
 _DEFAULT_WAIT_S = 30.0
 _MAX_WAIT_S = 60.0
@@ -41,6 +42,7 @@ class Waiting:
         deadline = time.monotonic() + min(timeout_s, _MAX_WAIT_S)
         with self.deps.hub.subscribe(key) as changed:
             while True:
+                stop_if_cancelled()
                 changed.clear()
                 state = await self.deps.ledger.state(key)
                 left_s = deadline - time.monotonic()
@@ -73,6 +75,7 @@ class Waiting:
         last_sent = time.monotonic()
         with self.deps.hub.subscribe(key) as changed:
             while True:
+                stop_if_cancelled()
                 changed.clear()
                 events, has_gap = await ledger.events_after(key, cursor)
                 if has_gap:

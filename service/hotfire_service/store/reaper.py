@@ -20,7 +20,7 @@ import structlog
 from hotfire_service.store import calls
 from hotfire_service.store.aio import AsyncLedger
 from hotfire_service.store.artifacts import ArtifactStore
-from hotfire_service.store.connection import translated
+from hotfire_service.store.connection import stop_if_cancelled, translated
 from hotfire_service.store.errors import StoreUnavailable
 from hotfire_service.store.queue import queue_name
 
@@ -75,6 +75,7 @@ class Reaper:
     async def run(self) -> None:
         """Sweeps until cancelled. Redis being away ends nothing: the next sweep tries again."""
         while True:
+            stop_if_cancelled()
             try:
                 if await self._is_mine():
                     await self.sweep()

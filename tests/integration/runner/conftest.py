@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from hotfire_workers.runner.service import WarmService
 
 sys.path.insert(

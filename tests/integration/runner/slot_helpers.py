@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
 from hotfire.rules.evidence import TrialRequest
 from hotfire_workers.runner import tree
 from hotfire_workers.runner.service import WarmService

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from slot_helpers import pids, trial_request
+
 from hotfire.rules.evidence import PrepareRequest, Trial, TrialOutcome
 from hotfire_workers.runner.service import WarmService
-from slot_helpers import pids, trial_request
 
 
 def test_same_evidence_as_warm(shared_service: WarmService, tmp_path: Path) -> None:

@@ -16,12 +16,13 @@ from typing import Any
 
 import psutil
 import pytest
+from slot_helpers import HERE, HOOKS, WORST, keepers, pids, trial_request, wait_for
+
 from hotfire.rules.evidence import TrialOutcome
 from hotfire_workers.runner.base import RunnerError
 from hotfire_workers.runner.channel import Channel
 from hotfire_workers.runner.service import WarmService
 from hotfire_workers.runner.warm import WarmRunner
-from slot_helpers import HERE, HOOKS, WORST, keepers, pids, trial_request, wait_for
 
 _GONE_S = 3.0
 """Measured below 0.3 s on a quiet machine."""

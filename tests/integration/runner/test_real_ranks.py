@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from hotfire.rules.evidence import PrepareRequest, TrialRequest
 from hotfire_workers.runner.service import WarmService
 from hotfire_workers.train import specimen

@@ -7,11 +7,12 @@ import time
 from pathlib import Path
 
 import pytest
+from slot_helpers import keepers, pids, trial_request, wait_for
+
 from hotfire.rules.evidence import PrepareRequest, Step, TrialOutcome
 from hotfire_workers.runner.base import RunnerError
 from hotfire_workers.runner.service import WarmService
 from hotfire_workers.runner.warm import WarmRunner
-from slot_helpers import keepers, pids, trial_request, wait_for
 
 
 @pytest.fixture

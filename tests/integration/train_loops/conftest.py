@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from hotfire.rules.evidence import Trial, TrialRequest
 from hotfire_workers.runner.service import WarmService
 from hotfire_workers.train.imports import default_cache_dir

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hotfire.rules.evidence import TrialOutcome
 from train_loop_jobs import RunTrial, ds_config, make_rows, write_rows
+
+from hotfire.rules.evidence import TrialOutcome
 
 LOOPS = ["TRAINER", "DEEPSPEED"]
 

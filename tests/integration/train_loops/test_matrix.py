@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from hotfire.rules.evidence import Trial
 from train_loop_jobs import NUM_RANKS, RunTrial, ds_config
+
+from hotfire.rules.evidence import Trial
 
 LORA = {"peft": {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"]}}
 LOOPS = ["TRAINER", "DEEPSPEED"]

@@ -33,7 +33,12 @@ def broken_preflight() -> preflight_pb2.Preflight:
             "model": {"path": "/models/glm4-tiny"},
             "data": {"uri": "file:///data/train.jsonl"},
             "deepspeed": {"config_json": json.dumps(DS_CONFIG, indent=2)},
-            "training": {"max_length": 32, "learning_rate": 2e-4, "max_steps": 200, "assistant_only_loss": True},
+            "training": {
+                "max_length": 32,
+                "learning_rate": 2e-4,
+                "max_steps": 200,
+                "assistant_only_loss": True,
+            },
             "cluster": {"num_gpus": 16, "gpu_memory_bytes": 80 * 2**30},
         },
         spec_pb2.PreflightSpec,
@@ -111,7 +116,12 @@ def broken_preflight() -> preflight_pb2.Preflight:
             "guilty": "NOT_ZERO",
             "explanation": "Without DeepSpeed the same batches give the same NaN loss and the same zero gradient.",
             "stages": [
-                {"stage": 1, "outcome": "DOES_NOT_TRAIN", "agrees_with_reference": True, "step_seconds": 0.021},
+                {
+                    "stage": 1,
+                    "outcome": "DOES_NOT_TRAIN",
+                    "agrees_with_reference": True,
+                    "step_seconds": 0.021,
+                },
                 {
                     "stage": 2,
                     "outcome": "DOES_NOT_TRAIN",
@@ -345,7 +355,9 @@ def service(broken_preflight: preflight_pb2.Preflight) -> FakeService:
     fake = FakeService(broken_preflight)
     fake.events = [
         *(
-            service_pb2.WatchPreflightResponse(cursor=str(i + 1), log=preflight_pb2.LogEvent(message=f"line {i}"))
+            service_pb2.WatchPreflightResponse(
+                cursor=str(i + 1), log=preflight_pb2.LogEvent(message=f"line {i}")
+            )
             for i in range(5)
         ),
         service_pb2.WatchPreflightResponse(

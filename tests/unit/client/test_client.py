@@ -125,7 +125,11 @@ def test_the_small_calls(service, address):
 
 @pytest.mark.parametrize(
     ("state", "text"),
-    [("FAILED", "failed on our side: boom"), ("CANCELLED", "was cancelled"), ("EXPIRED", "no worker was free")],
+    [
+        ("FAILED", "failed on our side: boom"),
+        ("CANCELLED", "was cancelled"),
+        ("EXPIRED", "no worker was free"),
+    ],
 )
 def test_an_end_without_report_is_an_exception(service, address, state, text):
     service.result = preflight_pb2.Preflight(

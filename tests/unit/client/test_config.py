@@ -49,7 +49,11 @@ def test_bad_addresses_name_their_source(given, monkeypatch):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("serer = 'x'", "unknown key 'serer'"), ("tls = 'yes'", "tls must be a bool"), ("a = = b", "config.toml")],
+    [
+        ("serer = 'x'", "unknown key 'serer'"),
+        ("tls = 'yes'", "tls must be a bool"),
+        ("a = = b", "config.toml"),
+    ],
 )
 def test_bad_files_say_where(monkeypatch, tmp_path, text, message):
     write(monkeypatch, tmp_path, text)
@@ -70,12 +74,16 @@ def test_without_a_server_the_four_ways_are_named():
         assert way in str(raised.value)
 
 
-@pytest.mark.parametrize("address", ["localhost:1", "127.0.0.1:1", "127.1.2.3:1", "[::1]:1", "unix:/x", "ipv4:127.0.0.1:1"])
+@pytest.mark.parametrize(
+    "address", ["localhost:1", "127.0.0.1:1", "127.1.2.3:1", "[::1]:1", "unix:/x", "ipv4:127.0.0.1:1"]
+)
 def test_loopback(address):
     assert is_loopback(address)
 
 
-@pytest.mark.parametrize("address", ["host:1", "10.0.0.1:1", "127.0.0.1.evil.com:1", "localhost.evil.com:1", "0.0.0.0:1"])
+@pytest.mark.parametrize(
+    "address", ["host:1", "10.0.0.1:1", "127.0.0.1.evil.com:1", "localhost.evil.com:1", "0.0.0.0:1"]
+)
 def test_not_loopback(address):
     assert not is_loopback(address)
 

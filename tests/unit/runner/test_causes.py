@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from hotfire.rules.evidence import TrialOutcome
 from hotfire_workers.runner.causes import is_out_of_memory, root_cause
 from hotfire_workers.runner.events import RankState

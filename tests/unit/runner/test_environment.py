@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from hotfire_workers.runner.environment import is_secret, rank_environment
 
 WORKER = {

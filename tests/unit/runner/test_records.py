@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 import pytest
+
 from hotfire.rules.evidence import DataEvidence, Phase, PreparedRow, Sample, Step, Token, Trial, TrialError
 from hotfire_workers.runner import records
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from hotfire.rules.evidence import TrialRequest
 from hotfire_workers.runner import attend
 from hotfire_workers.runner.base import RunnerError

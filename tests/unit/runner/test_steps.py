@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import pytest
+
 from hotfire.rules.evidence import Phase
 from hotfire_workers.runner.steps import merge
 

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from hotfire_workers.train import extensions, imports, launch, rehearsal
 from hotfire_workers.train.imports import Environment
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from hotfire.rules.evidence import TrialRequest
 from hotfire_workers.train.entry import read_request
 from hotfire_workers.train.loops import adapt

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from hotfire_workers.train.loops.pace import Pace
 
 

@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+from torch import nn
+
 from hotfire_workers.train.probes.gradients import Parameters, measure_gradients
 from hotfire_workers.train.probes.groups import GroupProbe, group_of
 from hotfire_workers.train.probes.layout import layout_of, plain_layout
@@ -13,7 +15,6 @@ from hotfire_workers.train.probes.modules import first_non_finite_module
 from hotfire_workers.train.probes.ranks import non_finite_parameters
 from hotfire_workers.train.probes.silent import SilenceProbe
 from hotfire_workers.train.probes.updates import UpdateProbe
-from torch import nn
 
 CPU = torch.device("cpu")
 

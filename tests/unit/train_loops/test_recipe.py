@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from hotfire_workers.train.loops.arguments import checkpointing, with_defaults
 from hotfire_workers.train.loops.recipe import recipe_of
 from hotfire_workers.train.loops.schedule import (

@@ -19,7 +19,6 @@ from hotfire.rules.evidence import (
     TrialOutcome,
     TrialRequest,
 )
-
 from hotfire_workers.runner import records, tree
 from hotfire_workers.runner.base import PrepareResult, RunnerError
 from hotfire_workers.runner.causes import is_out_of_memory

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from hotfire.rules.evidence import TrialError, TrialOutcome
-
 from hotfire_workers.runner.events import RankError, RankState
 from hotfire_workers.runner.tree import signal_name
 

@@ -19,7 +19,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hotfire.rules.evidence import PrepareRequest, Step, Trial, TrialRequest
-
 from hotfire_workers.runner import attend, stacks, tree
 from hotfire_workers.runner.base import PrepareResult
 from hotfire_workers.runner.collect import Collector

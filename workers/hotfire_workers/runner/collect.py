@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from hotfire.rules.evidence import ParameterGroup, Role, Step, Trial, TrialError, TrialOutcome, TrialRequest
-
 from hotfire_workers.runner import causes, steps
 from hotfire_workers.runner.events import RankFile, RankState
 from hotfire_workers.runner.records import from_dict

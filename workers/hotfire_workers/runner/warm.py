@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from hotfire.rules.evidence import PrepareRequest, Step, Trial, TrialRequest
-
 from hotfire_workers.runner import attend, stacks
 from hotfire_workers.runner.base import PrepareResult, Runner, RunnerError
 from hotfire_workers.runner.channel import Channel

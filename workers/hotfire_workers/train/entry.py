@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from hotfire.rules.evidence.request import TrialRequest
-
 from hotfire_workers.train import rankguard
 from hotfire_workers.train.writer import EventWriter
 

@@ -9,7 +9,6 @@ import traceback
 from pathlib import Path
 
 from hotfire.rules.evidence import PrepareRequest
-
 from hotfire_workers.train import launch, rankguard
 
 

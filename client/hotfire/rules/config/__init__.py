@@ -2,6 +2,29 @@
 
 from __future__ import annotations
 
+from hotfire.rules.config.arguments_mismatch import ArgumentsMismatch
+from hotfire.rules.config.batch_arithmetic import BatchArithmetic
+from hotfire.rules.config.ignored_setting import IgnoredSetting
+from hotfire.rules.config.loss_scale_range import LossScaleRange
+from hotfire.rules.config.precision_conflict import PrecisionConflict
+from hotfire.rules.config.unknown_key import UnknownKey
+from hotfire.rules.config.unreadable_config import UnreadableConfig
+from hotfire.rules.config.unresolved_auto import UnresolvedAuto
+from hotfire.rules.config.unsafe_setting import UnsafeSetting
+from hotfire.rules.config.unsupported_key_for_version import UnsupportedKeyForVersion
+from hotfire.rules.config.wrong_type import WrongType
 from hotfire.rules.engine import Rule
 
-CONFIG_RULES: tuple[Rule, ...] = ()
+CONFIG_RULES: tuple[Rule, ...] = (
+    UnreadableConfig(),
+    UnknownKey(),
+    IgnoredSetting(),
+    UnsupportedKeyForVersion(),
+    WrongType(),
+    UnresolvedAuto(),
+    BatchArithmetic(),
+    ArgumentsMismatch(),
+    PrecisionConflict(),
+    LossScaleRange(),
+    UnsafeSetting(),
+)

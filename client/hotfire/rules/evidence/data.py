@@ -39,8 +39,11 @@ class Sample:
 
 @dataclass(kw_only=True, slots=True)
 class PreparedRow:
-    """The numbers of one tokenised row. `input_ids` and `labels` are as the model will get them (after
-    truncation *and* the collator's masking), without padding."""
+    """The numbers of one tokenised row.
+
+    `input_ids` and `labels` are as the model will get them (after truncation *and* the collator's masking),
+    without padding.
+    """
 
     row: int
     num_tokens: int

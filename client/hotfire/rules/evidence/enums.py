@@ -16,7 +16,7 @@ class Severity(StrEnum):
 class Verdict(StrEnum):
     """Is the training healthy?"""
 
-    PASS = "PASS"
+    PASS = "PASS"  # noqa: S105 - a verdict, not a password
     WARN = "WARN"
     FAIL = "FAIL"
     INCONCLUSIVE = "INCONCLUSIVE"

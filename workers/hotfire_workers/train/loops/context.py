@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from hotfire.rules.evidence.request import TrialRequest
 
+from hotfire.rules.evidence.request import TrialRequest
 from hotfire_workers.train.loops.faults import Faults
 from hotfire_workers.train.loops.pace import Pace
 from hotfire_workers.train.writer import EventWriter

@@ -7,9 +7,9 @@ import os
 from datetime import timedelta
 from typing import Any
 
-from hotfire.rules.evidence.request import TrialRequest
 from torch import distributed as dist
 
+from hotfire.rules.evidence.request import TrialRequest
 from hotfire_workers.train.loops import precision
 from hotfire_workers.train.loops.batches import read_rows, short_of_rows
 from hotfire_workers.train.loops.context import RankContext
