@@ -303,6 +303,9 @@ def message_to_record(message: Message, record_class: type[R]) -> R:
             values[field.name] = [_python(descriptor, v, arguments[0] if arguments else Any) for v in raw]
         elif message.HasField(field.name):
             values[field.name] = _python(descriptor, raw, _without_none(hints[field.name]))
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            # Another version may leave out what our record always has.
+            values[field.name] = raw if field.type in ("str", str) else None
     return record_class(**values)
 
 

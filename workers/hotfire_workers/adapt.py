@@ -86,6 +86,11 @@ def adapt(job: Job, slot: Slot) -> Adapted:
     return adapted
 
 
+def _positive(*values: Any) -> int:
+    """The first that is a whole number above 0; the last is."""
+    return next(int(v) for v in values if isinstance(v, int) and not isinstance(v, bool) and v > 0)
+
+
 def _ranks(adapted: Adapted, plan: Plan | None, slot: Slot) -> None:
     wanted = plan.num_ranks if plan else None
     if wanted and wanted > adapted.num_ranks:
@@ -171,8 +176,4 @@ def emulated_words(adapted: Adapted, job: Job, slot: Slot) -> list[str]:
     world = cluster.world_size if cluster else None
     if world and world != adapted.num_ranks:
         words.append(f"{adapted.num_ranks} ranks instead of {world}.")
-    if adapted.emulate_fp16:
-        words.append(
-            "fp16 ran on a CPU without fp16 arithmetic of its own: overflow and loss scaling are real, speed is not."
-        )
     return words

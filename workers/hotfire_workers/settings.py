@@ -10,51 +10,97 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from hotfire_service.store.queue import DEFAULT_POOL
+
+_Items = Annotated[list[str], NoDecode]
+
 
 def _default_cache() -> Path:
-    return Path(os.environ.get("HOTFIRE_CACHE") or Path("~/.cache/hotfire").expanduser())
+    for name in ("HOTFIRE_CACHE_DIR", "HOTFIRE_CACHE"):
+        if given := os.environ.get(name):
+            return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hotfire"
 
 
 class WorkerSettings(BaseSettings):
-    """What this worker serves, and what it lets a job do."""
+    """What this worker serves, and what it lets a job do. Where the store is, `HOTFIRE_STORE_*` says."""
 
-    model_config = SettingsConfigDict(env_prefix="HOTFIRE_WORKER_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="HOTFIRE_WORKER_", extra="forbid")
 
-    pool: str = "default"
+    # --- What it serves -----------------------------------------------------------------------------------
+    pool: str = Field(default=DEFAULT_POOL, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
     """The pool whose queue it takes from."""
     slots: int | None = Field(default=None, ge=1)
     """Preflights at a time, each with a warm process of its own; absent: 1 on a CPU, else as many as the GPUs
     allow."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: GPUs if the driver shows any, else the CPU."""
     devices_per_slot: int = Field(default=1, ge=1)
     """GPUs of a slot."""
     max_ranks: int = Field(default=8, ge=1)
     """Ranks of a trial at most, on a CPU."""
-    memory_bytes: int | None = Field(default=None, gt=0)
-    """Host memory of all slots together; absent: what the machine (or the cgroup) has."""
     launcher: Literal["warm", "cold"] = "warm"
     """`cold` starts every trial with torchrun: slower, for debugging and other environments."""
-    allowed_roots: Annotated[list[str], NoDecode] = Field(default_factory=list)
+    python: str | None = None
+    """The interpreter of the training environment; absent: this one."""
+    cache_dir: Path = Field(default_factory=_default_cache)
+    """Run directories, warm processes, what set-up has learnt."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    # --- What a spec may ask for --------------------------------------------------------------------------
+    allowed_roots: _Items = Field(default_factory=list)
     """Folders below which `path` and `file://` are read: JSON list or a:b:c."""
-    allowed_uri_schemes: Annotated[list[str], NoDecode] = Field(default_factory=lambda: ["file"])
+    allowed_uri_schemes: _Items = Field(default_factory=lambda: ["file"])
     """fsspec schemes that may be opened: JSON list or a:b:c."""
-    max_fetch_bytes: int = Field(default=64 * 2**30, gt=0)
-    """The most that is fetched for one source."""
     hub_access: bool = False
+    """Models and data may come from the Hugging Face hub."""
     remote_code: bool = False
     """Run code that lies in a model folder."""
     pickle_weights: bool = False
     """Load weights from pickle files."""
     redact: bool = False
     """Drop row texts from every report, whatever the spec says."""
-    cache_dir: Path = Field(default_factory=_default_cache)
+
+    # --- How much -----------------------------------------------------------------------------------------
+    memory_bytes: int | None = Field(default=None, gt=0)
+    """Host memory of all slots together; absent: what the machine (or the cgroup) has."""
+    memory_share: float = Field(default=0.75, gt=0, le=1)
+    """Share of a slot's memory that the forecast may fill."""
+    max_fetch_bytes: int = Field(default=64 * 2**30, gt=0)
+    """The most that is fetched for one source."""
+    max_fix_trials: int = Field(default=16, ge=0)
+    """Fix trials of one preflight."""
+    collective_timeout_s: float = Field(default=60.0, gt=0)
+    """Ranks that wait for each other for so long are hung."""
+
+    # --- Rhythm -------------------------------------------------------------------------------------------
     heartbeat_s: float = Field(default=5.0, gt=0)
+    """Between two heartbeats to the ledger."""
+    poll_s: float = Field(default=1.0, gt=0)
+    """Between two looks at whether somebody wants the preflight cancelled."""
 
     @field_validator("allowed_roots", "allowed_uri_schemes", mode="before")
     @classmethod
     def _items(cls, value: Any) -> Any:
+        """A JSON list, or items between colons."""
         if not isinstance(value, str):
             return value
         if value.lstrip().startswith("["):
             return json.loads(value)
         return [item for item in value.split(os.pathsep) if item]
+
+    @field_validator("allowed_roots")
+    @classmethod
+    def _roots(cls, value: list[str]) -> list[str]:
+        roots = []
+        for root in value:
+            path = os.path.normpath(Path(root).expanduser())
+            if not Path(path).is_absolute():
+                raise ValueError(f"{root!r} is not an absolute path")
+            roots.append(path)
+        return roots
+
+    @field_validator("cache_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()

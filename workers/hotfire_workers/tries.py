@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from hotfire.patch import PatchError
 from hotfire.rules.engine import judge
@@ -86,6 +87,8 @@ class Bench:
     """The run without DeepSpeed of the job as submitted."""
     reference_key: str | None = None
     """What it depends on."""
+    model_config: dict[str, Any] | None = None
+    """The model's config.json, where it is known."""
     compares: bool = False
     """The candidate is worse than the reference: a patched job is compared with one, too."""
     num_tried: int = 0
@@ -113,7 +116,7 @@ class Bench:
             )
             return tried
         try:
-            job = patched(self.job, patch)
+            job = patched(self.job, patch, model_config=self.model_config)
         except (PatchError, WireError) as error:
             tried.reason = f"the patch does not fit the spec: {error}"
             return tried
@@ -138,7 +141,7 @@ class Bench:
         request = self.planner.request(job, adapted, prepared, name=name or "", role=role)
         trial = self.stand.earlier(request)
         if trial is None:
-            self.num_tried += 1
+            self.num_tried += role is Role.FIX
             request = self.planner.request(
                 job, adapted, prepared, name=name or f"fix-{self.num_tried}", role=role
             )

@@ -90,8 +90,9 @@ def _finding(evidence: Evidence, config: dict[str, Any], issue: Issue) -> Findin
 def _shown(value: Any) -> str:
     if isinstance(value, str):
         return f"the text {plain(value)}"
-    kind = {dict: "an object", list: "a list"}.get(type(value))
-    return kind or plain(value)
+    if isinstance(value, dict):
+        return "an object"
+    return "a list" if isinstance(value, list) else plain(value)
 
 
 def _fix(config: dict[str, Any], issue: Issue) -> Fix:

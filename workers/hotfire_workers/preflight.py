@@ -1,0 +1,417 @@
+"""The way of one preflight, from the spec to the report. No Celery and no Redis in here.
+
+Everything that is wrong with the job becomes a finding. What this raises is our own failure, or the wish to stop.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hotfire.patch import PatchError
+from hotfire.rules.engine import Rule, judge
+from hotfire.rules.evidence import (
+    Adaptation,
+    Environment,
+    Evidence,
+    Finding,
+    Fix,
+    Judgement,
+    PatchOperation,
+    Plan,
+    Role,
+    Trial,
+    TrialOutcome,
+)
+from hotfire.rules.verdict import headline_of
+from hotfire.rules.zero.compare import compare
+from hotfire.v1 import report_pb2, spec_pb2
+from hotfire.wire import WireError
+from hotfire_service.store import ArtifactStore
+from hotfire_workers import events, fixes, plan, report, rowviews
+from hotfire_workers.adapt import Adapted, adapt, emulated_words
+from hotfire_workers.budget import Budget
+from hotfire_workers.events import Sink
+from hotfire_workers.fixes import Verifier
+from hotfire_workers.job import CANNOT_START, Job, blocking, job_of, merged, patched
+from hotfire_workers.plan import Planner
+from hotfire_workers.prepare import Prepared, Preparer
+from hotfire_workers.redact import Redactor
+from hotfire_workers.resolve import Resolver
+from hotfire_workers.runner.base import Runner
+from hotfire_workers.settings import WorkerSettings
+from hotfire_workers.slots import Slot
+from hotfire_workers.trials import Stand
+from hotfire_workers.tries import Bench
+
+_LATER_PARTS = ("model", "data", "trials", "environment")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerFacts:
+    """What is known of the training environment before a trial runs."""
+
+    versions: dict[str, str] = field(default_factory=dict)
+    extension_lock: str | None = None
+    pool: str | None = None
+
+
+def run_preflight(
+    spec: spec_pb2.PreflightSpec,
+    *,
+    runner: Runner,
+    sink: Sink,
+    slot: Slot | None = None,
+    settings: WorkerSettings | None = None,
+    artifacts: ArtifactStore | None = None,
+    tenant: str = "default",
+    facts: WorkerFacts | None = None,
+) -> report_pb2.Report:
+    """Runs one preflight and returns its report.
+
+    Args:
+        spec: What was submitted.
+        runner: Runs preparation and trials.
+        sink: Takes events; says when to stop.
+        slot: What may be used; default: this machine's CPU.
+        settings: What is allowed; default: from the environment.
+        artifacts: Where uploads lie.
+        tenant: Whose uploads.
+        facts: Of the training environment.
+
+    Raises:
+        Stopped: The sink wanted an end; no process of a trial is left.
+        RunnerError: The runner failed.
+        ArtifactError: An artifact of the spec is gone or broken.
+    """
+    settings = settings or WorkerSettings()
+    parent = settings.cache_dir / "runs"
+    parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    run_dir = Path(tempfile.mkdtemp(prefix="run-", dir=parent))
+    try:
+        return _Preflight(
+            spec=spec,
+            runner=runner,
+            sink=sink,
+            slot=slot or Slot(max_ranks=settings.max_ranks),
+            settings=settings,
+            resolver=Resolver(run_dir=run_dir, settings=settings, artifacts=artifacts, tenant=tenant),
+            facts=facts or WorkerFacts(),
+            run_dir=run_dir,
+        ).run()
+    finally:
+        shutil.rmtree(run_dir, ignore_errors=True)
+
+
+class _Preflight:
+    def __init__(
+        self,
+        *,
+        spec: spec_pb2.PreflightSpec,
+        runner: Runner,
+        sink: Sink,
+        slot: Slot,
+        settings: WorkerSettings,
+        resolver: Resolver,
+        facts: WorkerFacts,
+        run_dir: Path,
+    ) -> None:
+        self._redactor = Redactor(redact=spec.data.redact)
+        self._sink = _RedactedSink(sink, self._redactor)
+        self._slot, self._settings, self._facts = slot, settings, facts
+        self._job = job_of(spec)
+        self._plan = self._job.evidence.plan or Plan()
+        self._budget = Budget(self._plan.time_budget_s)
+        self._stand = Stand(runner=runner, sink=self._sink, budget=self._budget)
+        self._planner = Planner(run_dir=run_dir, slot=slot, settings=settings)
+        self._preparer = Preparer(
+            runner=runner,
+            resolver=resolver,
+            slot=slot,
+            settings=settings,
+            run_dir=run_dir,
+            budget=self._budget,
+            should_stop=self._stand.should_stop,
+        )
+        self._adapted: Adapted | None = None
+        self._prepared: Prepared | None = None
+        self._told: set[str] = set()
+
+    # --- The way ------------------------------------------------------------------------------------------
+
+    def run(self) -> report_pb2.Report:
+        static = judge(self._job.evidence, only=_in("config"))
+        self._tell(static)
+        stops = blocking(static)
+        base = merged([f.fix.patch for f in stops if f.fix is not None])
+        cannot_start = bool(stops) or self._job.given is None
+        if cannot_start and (why := self._nothing_to_try(stops)):
+            return self._finish_at_once(why)
+        self._prepare(base)
+        if cannot_start:
+            self._leave_out(CANNOT_START)
+        elif self._prepared is not None and self._prepared.problem is not None:
+            self._leave_out(self._prepared.problem)
+        else:
+            self._run_main_trials()
+        bench = self._bench()
+        reference_first = self._fails_without_deepspeed()
+        if not reference_first:
+            self._run_stages(bench)
+        verifier = self._verify(bench, base, stops)
+        if reference_first:
+            self._run_stages(bench)
+        return self._finish(verifier)
+
+    def _nothing_to_try(self, stops: list[Finding]) -> str | None:
+        """Why no patched job can be run; None: one can."""
+        if not self._plan.verify_fixes:
+            return f"{CANNOT_START}, and plan.verify_fixes is false"
+        without = sorted({f.rule for f in stops if f.fix is None or not f.fix.patch})
+        if without:
+            return f"{CANNOT_START}, and there is no patch to try for {', '.join(without)}"
+        return CANNOT_START if self._job.given is None else None
+
+    def _finish_at_once(self, why: str) -> report_pb2.Report:
+        evidence = dataclasses.replace(
+            self._job.evidence, unavailable=dict.fromkeys(_LATER_PARTS, CANNOT_START)
+        )
+        judgement = judge(evidence)
+        fixes.all_not_tried(judgement.findings, why)
+        return report.build(judgement, evidence, redactor=self._redactor)
+
+    def _prepare(self, base: list[PatchOperation]) -> None:
+        self._sink.append(events.progress("prepare", "reading the model and tokenising the sample"))
+        self._budget.start()
+        job = self._runnable(base)
+        self._adapted = adapt(job, self._slot) if job is not None else None
+        self._prepared = self._preparer.prepare(self._job, self._adapted)
+        self._stand.check_stopped()
+        self._redactor.learn(self._prepared.data_path)
+        if self._prepared.facts is not None and self._prepared.facts.config:
+            self._job = job_of(self._job.spec, model_config=self._prepared.facts.config)
+        self._tell(judge(self._evidence(trials=None), only=_in("model", "data")))
+
+    def _runnable(self, base: list[PatchOperation]) -> Job | None:
+        """The job with what keeps it from starting patched away; None if that patch does not fit."""
+        if not base:
+            return self._job
+        try:
+            return patched(self._job, base)
+        except (PatchError, WireError):
+            return None
+
+    def _leave_out(self, reason: str) -> None:
+        self._stand.not_run(Trial(name="candidate", role=Role.CANDIDATE), reason)
+
+    def _run_main_trials(self) -> None:
+        assert self._adapted is not None
+        assert self._prepared is not None
+        evidence = self._evidence(trials=None)
+        for name, role in (("candidate", Role.CANDIDATE), ("reference", Role.REFERENCE)):
+            request = self._planner.request(self._job, self._adapted, self._prepared, name=name, role=role)
+            self._stand.run(request, evidence=evidence, adaptations=self._adaptations())
+
+    def _adaptations(self) -> list[Adaptation]:
+        assert self._adapted is not None
+        found = list(self._adapted.adaptations)
+        if self._prepared is not None and (layers := self._prepared.layer_words) is not None:
+            words = self._prepared.forecast.words if self._prepared.forecast else ""
+            found.append(
+                Adaptation(
+                    path="/model/num_layers",
+                    before=layers[0],
+                    after=layers[1],
+                    reason=f"the whole model does not fit into this slot: {words}",
+                )
+            )
+        return found
+
+    # --- When something is wrong --------------------------------------------------------------------------
+
+    def _trial(self, role: Role) -> Trial | None:
+        return next((t for t in self._stand.trials if t.role is role), None)
+
+    def _ran(self, role: Role) -> Trial | None:
+        trial = self._trial(role)
+        return None if trial is None or trial.outcome is TrialOutcome.NOT_EXERCISED else trial
+
+    def _fails_without_deepspeed(self) -> bool:
+        """Candidate and reference both fail: fixes tell more than other stages do."""
+        candidate, reference = self._ran(Role.CANDIDATE), self._ran(Role.REFERENCE)
+        return (
+            candidate is not None
+            and reference is not None
+            and TrialOutcome.TRAINS not in (candidate.outcome, reference.outcome)
+        )
+
+    def _is_wrong(self) -> bool:
+        candidate, reference = self._ran(Role.CANDIDATE), self._ran(Role.REFERENCE)
+        if candidate is None:
+            return False
+        if candidate.outcome is not TrialOutcome.TRAINS:
+            return True
+        return reference is not None and compare(candidate, reference).agrees is False
+
+    def _bench(self) -> Bench:
+        bench = Bench(
+            job=self._job,
+            stand=self._stand,
+            planner=self._planner,
+            preparer=self._preparer,
+            complete=self._complete,
+        )
+        if self._prepared is not None and self._prepared.facts is not None:
+            bench.model_config = self._prepared.facts.config or None
+        reference = self._ran(Role.REFERENCE)
+        if reference is not None and self._adapted is not None and self._prepared is not None:
+            request = self._planner.request(
+                self._job, self._adapted, self._prepared, name="reference", role=Role.REFERENCE
+            )
+            bench.reference, bench.reference_key = reference, plan.reference_key(request)
+            bench.compares = reference.outcome is TrialOutcome.TRAINS and self._is_wrong()
+        return bench
+
+    def _run_stages(self, bench: Bench) -> None:
+        if self._ran(Role.CANDIDATE) is None or self._adapted is None:
+            return
+        submitted = self._adapted.stage
+        for stage in plan.stages_to_compare(self._plan, submitted, is_wrong=self._is_wrong()):
+            patch = plan.stage_patch(self._job.evidence.spec, stage)
+            tried = bench.try_patch(patch, role=Role.STAGE, name=f"stage-{stage}")
+            if tried.trial is None:
+                trial = Trial(name=f"stage-{stage}", role=Role.STAGE, patch=patch, stage=stage)
+                self._stand.not_run(trial, tried.reason)
+
+    def _verify(self, bench: Bench, base: list[PatchOperation], stops: list[Finding]) -> Verifier | None:
+        self._sink.append(events.progress("rules"))
+        judgement = judge(self._evidence(trials=self._stand.trials))
+        self._tell(judgement)
+        if not self._plan.verify_fixes:
+            return None
+        self._sink.append(events.progress("fixes"))
+        candidate = self._ran(Role.CANDIDATE)
+        verifier = Verifier(
+            bench=bench,
+            findings=judgement.findings,
+            base=base,
+            blocking=stops,
+            candidate_trains=candidate is not None and candidate.outcome is TrialOutcome.TRAINS,
+            max_trials=self._settings.max_fix_trials,
+        )
+        verifier.run()
+        return verifier
+
+    # --- The end ------------------------------------------------------------------------------------------
+
+    def _finish(self, verifier: Verifier | None) -> report_pb2.Report:
+        self._sink.append(events.progress("report"))
+        evidence = self._evidence(trials=self._stand.trials)
+        judgement = judge(evidence)
+        results = verifier.results if verifier else {}
+        otherwise = (
+            "plan.verify_fixes is false" if verifier is None else "it was proposed after the trials were over"
+        )
+        recommendation: Fix | None = verifier.recommendation if verifier else None
+        fixes.apply_results(judgement.findings, results, otherwise=otherwise)
+        # What was tried belongs into the one sentence.
+        judgement = rephrased(evidence, judgement)
+        self._tell(judgement)
+        result = report.build(judgement, evidence, recommendation=recommendation, redactor=self._redactor)
+        if self._prepared is not None:
+            self._sink.put_rows(
+                rowviews.wanted(self._prepared.folder, self._stand.trials, judgement.findings)
+            )
+        return result
+
+    def _evidence(self, *, trials: list[Trial] | None) -> Evidence:
+        assert self._prepared is not None
+        evidence = self._complete(self._job, self._prepared)
+        return dataclasses.replace(
+            evidence, trials=None if trials is None else report.candidate_first(trials)
+        )
+
+    def _complete(self, job: Job, prepared: Prepared) -> Evidence:
+        """The job's evidence with model, data and environment."""
+        return dataclasses.replace(
+            job.evidence,
+            model=prepared.facts,
+            data=prepared.data,
+            environment=self._environment(),
+            unavailable=dict(prepared.unavailable),
+        )
+
+    def _environment(self) -> Environment:
+        trials = self._stand.trials
+        launchers = sorted({t.launcher for t in trials if t.launcher}, reverse=True)
+        seen = next((t.versions for t in trials if t.versions), {})
+        emulated = emulated_words(self._adapted, self._job, self._slot) if self._adapted else []
+        for trial in trials:
+            emulated += trial.facts.get("emulated") or []
+        if self._prepared is not None and (layers := self._prepared.layer_words) is not None:
+            emulated.append(
+                f"A shallow copy ran: {layers[1]} of {layers[0]} layers, the same widths; memory was judged by the "
+                "forecast alone."
+            )
+        return Environment(
+            versions=self._facts.versions | seen,
+            device=self._slot.device,
+            launcher=", ".join(launchers) or None,
+            emulated=list(dict.fromkeys(emulated)),
+            pool=self._facts.pool,
+            extension_lock=self._facts.extension_lock,
+            budget_spent=self._budget.is_short,
+            not_run=list(self._budget.not_run),
+            budget_needed_s=self._budget.needed_s,
+        )
+
+    def _tell(self, judgement: Judgement) -> None:
+        """Each finding once, as soon as it is known."""
+        for finding in judgement.findings:
+            key = json.dumps(
+                [finding.rule, dataclasses.asdict(finding.location) if finding.location else None]
+            )
+            if key not in self._told:
+                self._told.add(key)
+                self._sink.append(events.finding(self._redactor.finding(finding)))
+
+
+def rephrased(evidence: Evidence, judgement: Judgement) -> Judgement:
+    """The same judgement, its sentence made anew: now it is known what became of the fixes."""
+    headline = headline_of(evidence, judgement.verdict, judgement.findings, judgement.checks)
+    return dataclasses.replace(judgement, headline=headline)
+
+
+def _in(*categories: str) -> Callable[[Rule], bool]:
+    return lambda rule: rule.category in categories
+
+
+class _RedactedSink:
+    """Lets no row text through that may not go."""
+
+    def __init__(self, sink: Sink, redactor: Redactor) -> None:
+        self._sink = sink
+        self._redactor = redactor
+        self.cancelled = sink.cancelled
+        self.put_rows = sink.put_rows
+
+    def append(self, event: events.Event) -> None:
+        kind = event.WhichOneof("event")
+        if kind == "trial_finished":
+            self._cut(event.trial_finished.trial)
+        self._redactor.message(event)
+        self._sink.append(event)
+
+    def _cut(self, trial: report_pb2.Trial) -> None:
+        if trial.HasField("reason"):
+            trial.reason = self._redactor.cut(trial.reason)
+        if trial.HasField("error"):
+            trial.error.message = self._redactor.cut(trial.error.message)
+            lines = [] if self._redactor.redact else [self._redactor.cut(x) for x in trial.error.log_tail]
+            del trial.error.log_tail[:]
+            trial.error.log_tail.extend(lines)
