@@ -33,7 +33,7 @@ def main() -> int:
         code = subprocess.run([*command, "--label", "run=demo"], env=environment, check=False).returncode
         with Client(stack.address, token=stack.token, tls=False) as client:
             newest = next(iter(client.list_preflights(labels={"run": "demo"})))
-            preflight = wire.message_to_dict(client.get_preflight(newest.name).message)
+            preflight = wire.message_to_dict(client.get_preflight(newest.name))
     return 0 if code == 1 and as_expected(preflight["report"]) else 1
 
 

@@ -15,8 +15,9 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from hotfire import aio
+    from hotfire._check import check
     from hotfire._training import training_arguments
-    from hotfire.client import Client, PreflightHandle, check
+    from hotfire.client import Client, PreflightHandle
     from hotfire.errors import (
         AlreadyExistsError,
         AuthenticationError,
@@ -45,7 +46,7 @@ _HOME = {
     "training_arguments": "hotfire._training",
     "Client": "hotfire.client",
     "PreflightHandle": "hotfire.client",
-    "check": "hotfire.client",
+    "check": "hotfire._check",
     "Report": "hotfire.report",
 } | dict.fromkeys(
     (

@@ -15,7 +15,7 @@ from hotfire.errors import MissingExtraError, Violation
 
 Key = tuple[str | int, ...]
 Position = tuple[int, int]
-_MAX_NODES = 2_000_000  # aliases can make a small YAML text explode
+_MAX_REPEATED_NODES = 20_000  # aliases can make a small YAML text explode
 
 
 @dataclass(slots=True)
@@ -177,14 +177,16 @@ class _YamlReader:
     def __init__(self, loader: Any, document: Document) -> None:
         self._loader = loader
         self._document = document
-        self._num_nodes = 0
+        self._seen: set[int] = set()
+        self._num_repeated = 0
 
     def value(self, node: Any, key: Key, above: tuple[int, ...]) -> Any:
         """The value of a node."""
         import yaml
 
-        self._num_nodes += 1
-        if self._num_nodes > _MAX_NODES or id(node) in above:
+        self._num_repeated += id(node) in self._seen
+        self._seen.add(id(node))
+        if self._num_repeated > _MAX_REPEATED_NODES or id(node) in above:
             raise yaml.constructor.ConstructorError(
                 None, None, "aliases that refer to themselves, or far too many of them", node.start_mark
             )

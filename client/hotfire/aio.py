@@ -312,9 +312,11 @@ class PreflightHandle:
         self.preflight = await self._client.get_preflight(self.name)
         return self.preflight
 
-    async def watch(self, *, cursor: str = "") -> AsyncIterator[service_pb2.WatchPreflightResponse]:
+    async def watch(
+        self, *, cursor: str = "", patience_s: float = PATIENCE_S
+    ) -> AsyncIterator[service_pb2.WatchPreflightResponse]:
         """Every event, each once, to the last one."""
-        async for event in self._client.watch_preflight(self.name, cursor=cursor):
+        async for event in self._client.watch_preflight(self.name, cursor=cursor, patience_s=patience_s):
             whole = preflight_of(event)
             if whole is not None:
                 self.preflight = whole

@@ -123,6 +123,10 @@ def _batch(adapted: Adapted, world_size: int) -> None:
             adapted.change(adapted.config, key, values[key], f"/deepspeed/{key}", reason)
 
 
+def _above(value: Any, limit: int) -> bool:
+    return isinstance(value, int) and value > limit
+
+
 def _zero(adapted: Adapted, slot: Slot) -> None:
     config, ranks = adapted.config, adapted.num_ranks
     section = config.get("zero_optimization")
@@ -145,7 +149,7 @@ def _zero(adapted: Adapted, slot: Slot) -> None:
                         "its kernels exist for CUDA only, and this is a CPU",
                     )
     parallel = config.get("tensor_parallel")
-    if isinstance(parallel, dict) and isinstance(size := parallel.get("autotp_size"), int) and size > ranks:
+    if isinstance(parallel, dict) and _above(parallel.get("autotp_size"), ranks):
         adapted.change(
             parallel,
             "autotp_size",
@@ -153,7 +157,7 @@ def _zero(adapted: Adapted, slot: Slot) -> None:
             "/deepspeed/tensor_parallel/autotp_size",
             f"the trial has {ranks} ranks",
         )
-    if isinstance(size := config.get("sequence_parallel_size"), int) and size > ranks:
+    if _above(config.get("sequence_parallel_size"), ranks):
         adapted.change(
             config,
             "sequence_parallel_size",
@@ -161,19 +165,3 @@ def _zero(adapted: Adapted, slot: Slot) -> None:
             "/deepspeed/sequence_parallel_size",
             f"the trial has {ranks} ranks",
         )
-
-
-def emulated_words(adapted: Adapted, job: Job, slot: Slot) -> list[str]:
-    """What is emulated, one sentence each."""
-    cluster = job.evidence.cluster
-    words = []
-    if slot.is_cpu:
-        target = (cluster.gpu_type if cluster else None) or "GPUs"
-        words.append(
-            f"The trials ran on CPU with gloo instead of {target} with NCCL: their numbers are real; CUDA kernels, "
-            "streams, NCCL, speed and GPU memory were not exercised."
-        )
-    world = cluster.world_size if cluster else None
-    if world and world != adapted.num_ranks:
-        words.append(f"{adapted.num_ranks} ranks instead of {world}.")
-    return words

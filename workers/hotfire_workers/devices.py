@@ -20,7 +20,7 @@ class Gpu:
 def gpus() -> list[Gpu]:
     """The GPUs that this process may use, in PCI order; none without the driver or its library."""
     try:
-        import pynvml
+        import pynvml  # type: ignore[import-untyped]
     except ImportError:
         return []
     try:

@@ -116,7 +116,8 @@ class Verifier:
             if finding.severity is not severity:
                 continue
             for fix in (finding.fix, *finding.alternatives):
-                if fix is None or not fix.patch or fix.verification is not Verification.NOT_TRIED:
+                # One that a rule has already seen work is tried as well: on its own trial, which is there.
+                if fix is None or not fix.patch or fix.verification is Verification.REFUTED:
                     continue
                 proposal = Proposal(finding=finding, fix=fix, is_primary=fix is finding.fix)
                 if proposal.key not in self.results:

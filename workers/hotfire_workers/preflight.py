@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
-import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from hotfire.patch import PatchError
@@ -33,32 +30,25 @@ from hotfire.rules.zero.compare import compare
 from hotfire.v1 import report_pb2, spec_pb2
 from hotfire.wire import WireError
 from hotfire_service.store import ArtifactStore
-from hotfire_workers import events, fixes, plan, report, rowviews
-from hotfire_workers.adapt import Adapted, adapt, emulated_words
+from hotfire_workers import environment, events, fixes, plan, report, rowviews
+from hotfire_workers.adapt import Adapted, adapt
 from hotfire_workers.budget import Budget
+from hotfire_workers.environment import WorkerFacts
 from hotfire_workers.events import Sink
 from hotfire_workers.fixes import Verifier
 from hotfire_workers.job import CANNOT_START, Job, blocking, job_of, merged, patched
 from hotfire_workers.plan import Planner
 from hotfire_workers.prepare import Prepared, Preparer
-from hotfire_workers.redact import Redactor
+from hotfire_workers.redact import RedactedSink, Redactor
 from hotfire_workers.resolve import Resolver
+from hotfire_workers.rundir import run_dir
 from hotfire_workers.runner.base import Runner
 from hotfire_workers.settings import WorkerSettings
-from hotfire_workers.slots import Slot
+from hotfire_workers.slots import Slot, find_slots
 from hotfire_workers.trials import Stand
 from hotfire_workers.tries import Bench
 
 _LATER_PARTS = ("model", "data", "trials", "environment")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WorkerFacts:
-    """What is known of the training environment before a trial runs."""
-
-    versions: dict[str, str] = field(default_factory=dict)
-    extension_lock: str | None = None
-    pool: str | None = None
 
 
 def run_preflight(
@@ -78,7 +68,7 @@ def run_preflight(
         spec: What was submitted.
         runner: Runs preparation and trials.
         sink: Takes events; says when to stop.
-        slot: What may be used; default: this machine's CPU.
+        slot: What may be used; default: the first that the settings give.
         settings: What is allowed; default: from the environment.
         artifacts: Where uploads lie.
         tenant: Whose uploads.
@@ -90,22 +80,17 @@ def run_preflight(
         ArtifactError: An artifact of the spec is gone or broken.
     """
     settings = settings or WorkerSettings()
-    parent = settings.cache_dir / "runs"
-    parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    run_dir = Path(tempfile.mkdtemp(prefix="run-", dir=parent))
-    try:
+    with run_dir(settings.cache_dir) as folder:
         return _Preflight(
             spec=spec,
             runner=runner,
             sink=sink,
-            slot=slot or Slot(max_ranks=settings.max_ranks),
+            slot=slot or find_slots(settings)[0],
             settings=settings,
-            resolver=Resolver(run_dir=run_dir, settings=settings, artifacts=artifacts, tenant=tenant),
+            resolver=Resolver(run_dir=folder, settings=settings, artifacts=artifacts, tenant=tenant),
             facts=facts or WorkerFacts(),
-            run_dir=run_dir,
+            run_dir=folder,
         ).run()
-    finally:
-        shutil.rmtree(run_dir, ignore_errors=True)
 
 
 class _Preflight:
@@ -121,8 +106,8 @@ class _Preflight:
         facts: WorkerFacts,
         run_dir: Path,
     ) -> None:
-        self._redactor = Redactor(redact=spec.data.redact)
-        self._sink = _RedactedSink(sink, self._redactor)
+        self._redactor = Redactor(redact=spec.data.redact or settings.redact)
+        self._sink = RedactedSink(sink, self._redactor)
         self._slot, self._settings, self._facts = slot, settings, facts
         self._job = job_of(spec)
         self._plan = self._job.evidence.plan or Plan()
@@ -219,18 +204,7 @@ class _Preflight:
 
     def _adaptations(self) -> list[Adaptation]:
         assert self._adapted is not None
-        found = list(self._adapted.adaptations)
-        if self._prepared is not None and (layers := self._prepared.layer_words) is not None:
-            words = self._prepared.forecast.words if self._prepared.forecast else ""
-            found.append(
-                Adaptation(
-                    path="/model/num_layers",
-                    before=layers[0],
-                    after=layers[1],
-                    reason=f"the whole model does not fit into this slot: {words}",
-                )
-            )
-        return found
+        return [*self._adapted.adaptations, *environment.shallow_copy(self._prepared)]
 
     # --- When something is wrong --------------------------------------------------------------------------
 
@@ -347,27 +321,14 @@ class _Preflight:
         )
 
     def _environment(self) -> Environment:
-        trials = self._stand.trials
-        launchers = sorted({t.launcher for t in trials if t.launcher}, reverse=True)
-        seen = next((t.versions for t in trials if t.versions), {})
-        emulated = emulated_words(self._adapted, self._job, self._slot) if self._adapted else []
-        for trial in trials:
-            emulated += trial.facts.get("emulated") or []
-        if self._prepared is not None and (layers := self._prepared.layer_words) is not None:
-            emulated.append(
-                f"A shallow copy ran: {layers[1]} of {layers[0]} layers, the same widths; memory was judged by the "
-                "forecast alone."
-            )
-        return Environment(
-            versions=self._facts.versions | seen,
-            device=self._slot.device,
-            launcher=", ".join(launchers) or None,
-            emulated=list(dict.fromkeys(emulated)),
-            pool=self._facts.pool,
-            extension_lock=self._facts.extension_lock,
-            budget_spent=self._budget.is_short,
-            not_run=list(self._budget.not_run),
-            budget_needed_s=self._budget.needed_s,
+        return environment.describe(
+            self._facts,
+            slot=self._slot,
+            budget=self._budget,
+            trials=self._stand.trials,
+            job=self._job,
+            adapted=self._adapted,
+            prepared=self._prepared,
         )
 
     def _tell(self, judgement: Judgement) -> None:
@@ -389,29 +350,3 @@ def rephrased(evidence: Evidence, judgement: Judgement) -> Judgement:
 
 def _in(*categories: str) -> Callable[[Rule], bool]:
     return lambda rule: rule.category in categories
-
-
-class _RedactedSink:
-    """Lets no row text through that may not go."""
-
-    def __init__(self, sink: Sink, redactor: Redactor) -> None:
-        self._sink = sink
-        self._redactor = redactor
-        self.cancelled = sink.cancelled
-        self.put_rows = sink.put_rows
-
-    def append(self, event: events.Event) -> None:
-        kind = event.WhichOneof("event")
-        if kind == "trial_finished":
-            self._cut(event.trial_finished.trial)
-        self._redactor.message(event)
-        self._sink.append(event)
-
-    def _cut(self, trial: report_pb2.Trial) -> None:
-        if trial.HasField("reason"):
-            trial.reason = self._redactor.cut(trial.reason)
-        if trial.HasField("error"):
-            trial.error.message = self._redactor.cut(trial.error.message)
-            lines = [] if self._redactor.redact else [self._redactor.cut(x) for x in trial.error.log_tail]
-            del trial.error.log_tail[:]
-            trial.error.log_tail.extend(lines)

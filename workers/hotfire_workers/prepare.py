@@ -63,7 +63,7 @@ class Prepared:
     """Why no trial can run on this; None: one can."""
 
     @property
-    def layer_words(self) -> tuple[int, int] | None:
+    def shallow_layers(self) -> tuple[int, int] | None:
         """(layers of the model, layers that run) of a shallow copy that the slot forced."""
         facts = self.facts
         if (

@@ -14,7 +14,9 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from hotfire.rules.evidence import Finding, Sample, Trial
+from hotfire.v1 import report_pb2
 from hotfire_workers import rowtexts
+from hotfire_workers.events import Event, Sink
 
 #: So many characters in a row are no coincidence.
 _SHINGLE = 24
@@ -103,3 +105,30 @@ class Redactor:
         if isinstance(value, list | tuple):
             return [self._value(v) for v in value]
         return value
+
+
+class RedactedSink:
+    """Lets no row text through that may not go."""
+
+    def __init__(self, sink: Sink, redactor: Redactor) -> None:
+        self._sink = sink
+        self._redactor = redactor
+        self.cancelled = sink.cancelled
+        self.put_rows = sink.put_rows
+
+    def append(self, event: Event) -> None:
+        """Passes the event on."""
+        kind = event.WhichOneof("event")
+        if kind == "trial_finished":
+            self._cut(event.trial_finished.trial)
+        self._redactor.message(event)
+        self._sink.append(event)
+
+    def _cut(self, trial: report_pb2.Trial) -> None:
+        if trial.HasField("reason"):
+            trial.reason = self._redactor.cut(trial.reason)
+        if trial.HasField("error"):
+            trial.error.message = self._redactor.cut(trial.error.message)
+            lines = [] if self._redactor.redact else [self._redactor.cut(x) for x in trial.error.log_tail]
+            del trial.error.log_tail[:]
+            trial.error.log_tail.extend(lines)

@@ -61,9 +61,7 @@ def data_report(data: DataEvidence, redactor: Redactor) -> report_pb2.DataReport
     """The sample in numbers, and a few rows token by token."""
     report = report_pb2.DataReport(num_rows_read=data.num_rows_read, num_rows_usable=data.num_rows_usable)
     if data.format is not None:
-        report.format = wire.enum_number(
-            report_pb2.DataReport.DESCRIPTOR.fields_by_name["format"].enum_type, data.format
-        )
+        report.MergeFrom(wire.record_to_message({"format": data.format}, report_pb2.DataReport))
     for rejected in data.rejected[:_MAX_REJECTED]:
         report.rejected.add(row=rejected.row, reason=redactor.cut(rejected.reason))
     if data.rows:
@@ -102,7 +100,7 @@ def _trial(trial: Trial) -> report_pb2.Trial:
 
 def shrink(report: report_pb2.Report, limit_bytes: int = MAX_BYTES) -> None:
     """Leaves out what is least missed until the report fits. What is left is still true."""
-    for leave_out in (
+    steps: tuple[Callable[[], None], ...] = (
         lambda: _cut_samples(report, 1024),
         lambda: _cut_rejected(report, 50),
         lambda: _others(report, _without_steps),
@@ -115,7 +113,8 @@ def shrink(report: report_pb2.Report, limit_bytes: int = MAX_BYTES) -> None:
         lambda: _cut_evidence(report),
         lambda: _main(report, _without_steps),
         lambda: _cut_findings(report, 100),
-    ):
+    )
+    for leave_out in steps:
         if _fits(report, limit_bytes):
             return
         leave_out()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -207,8 +206,3 @@ def _copy(filesystem: Any, source: str, target: Path, limit_bytes: int, name: st
                 )
             out.write(chunk)
     return size
-
-
-def remove_run_dir(path: Path) -> None:
-    """Deletes a run directory; what cannot be deleted is left to the next start's sweep."""
-    shutil.rmtree(path, ignore_errors=True)

@@ -102,7 +102,7 @@ class Stand:
         trial = self._run(request)
         trial.patch = list(patch)
         trial.adaptations = [*adaptations, *_own_adaptations(trial, adaptations)]
-        self._judge(trial, evidence)
+        self._judge(trial, evidence, timeout_s=request.timeout_s)
         self.trials.append(trial)
         self._by_key[plan.effective_key(request)] = trial
         self.sink.append(events.trial_finished(trial))
@@ -127,9 +127,11 @@ class Stand:
         self._longest_s = max(self._longest_s, seconds)
         return trial
 
-    def _judge(self, trial: Trial, evidence: Evidence) -> None:
+    def _judge(self, trial: Trial, evidence: Evidence, *, timeout_s: float) -> None:
         if trial.outcome is TrialOutcome.NOT_EXERCISED and self.budget.is_over:
             trial.reason = "the time budget ran out while it ran"
+        elif trial.outcome is TrialOutcome.NOT_EXERCISED and (trial.seconds or 0.0) >= timeout_s:
+            trial.reason = f"it did not end within {timeout_s:.0f} s, its share of the time budget"
         # The evidence is the patched job's: the patch must not be applied to it again.
         alone = dataclasses.replace(trial, patch=[])
         trial.outcome, trial.reason = outcome_of(alone, evidence)

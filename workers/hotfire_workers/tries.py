@@ -131,7 +131,8 @@ class Bench:
             tried.reason = BUDGET_SPENT
             return tried
         adapted = adapt(job, self.planner.slot)
-        self.stand.sink.append(progress("fixes", _words(patch)))
+        if role is Role.FIX:
+            self.stand.sink.append(progress("fixes", _words(patch)))
         prepared = self.preparer.prepare(job, adapted)
         evidence = self.complete(job, prepared)
         if prepared.problem is not None:

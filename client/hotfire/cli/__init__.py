@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 
@@ -15,6 +16,10 @@ def main() -> int:
         return 2
     from hotfire.cli.app import run
 
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a character must not take the report down.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     return run(sys.argv[1:])
 
 

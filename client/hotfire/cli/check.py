@@ -6,6 +6,7 @@ import json
 import re
 
 from hotfire import spec as specs
+from hotfire._upload import Upload as UploadMode
 from hotfire.cli import options
 from hotfire.cli.connection import Where, client_of, connect
 from hotfire.cli.follow import follow
@@ -28,7 +29,7 @@ def check(
     token: options.Token = None,
     tls: options.Tls = None,
     ca_cert: options.CaCert = None,
-    upload: options.Upload = options.UploadMode.AUTO,
+    upload: options.Upload = UploadMode.AUTO,
     cancel_on_interrupt: options.CancelOnInterrupt = False,
     verbose: options.Verbose = False,
     quiet: options.Quiet = False,
@@ -71,7 +72,7 @@ def submit(
     token: options.Token = None,
     tls: options.Tls = None,
     ca_cert: options.CaCert = None,
-    upload: options.Upload = options.UploadMode.AUTO,
+    upload: options.Upload = UploadMode.AUTO,
 ) -> int:
     """Submit a preflight and return at once."""
     loaded = _load(spec, set_, pool, stages)

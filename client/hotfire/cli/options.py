@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from hotfire._upload import Upload as UploadMode
+
 _WHERE, _WHAT, _OUT = "Server", "Preflight", "Output"
 
 
@@ -31,14 +33,6 @@ class FailOn(enum.StrEnum):
 
     ERROR = "error"
     WARN = "warn"
-
-
-class UploadMode(enum.StrEnum):
-    """When local files are uploaded."""
-
-    AUTO = "auto"
-    ALWAYS = "always"
-    NEVER = "never"
 
 
 class LoopName(enum.StrEnum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import IO
@@ -45,9 +46,8 @@ class Output:
 
             out = console()
             look = Look.of(out)
-            out.print(
-                pretty.build(preflight, look, verbose=self._verbose, ephemeral=ephemeral), width=look.width
-            )
+            built = pretty.build(preflight, look, verbose=self._verbose, ephemeral=ephemeral)
+            _print(out, built, width=look.width)
 
     def message(self, message: Message, pretty: RenderableType | None = None) -> None:
         """Writes an answer: as JSON, or as what it is for people."""
@@ -59,10 +59,10 @@ class Output:
     def show(self, item: RenderableType) -> None:
         """Writes something for people."""
         if self._path is None:
-            console().print(item)
+            _print(console(), item)
             return
         with self._open() as file:
-            Console(file=file, width=_PLAIN_WIDTH, no_color=True, highlight=False).print(item)
+            file.write(_plain(item, _PLAIN_WIDTH))
 
     def text(self, text: str) -> None:
         """Writes text as it is."""
@@ -91,6 +91,21 @@ def console(*, stderr: bool = False) -> Console:
     if not made.is_terminal and made.width == 80:
         made.width = _PLAIN_WIDTH
     return made
+
+
+def _print(out: Console, item: RenderableType, *, width: int | None = None) -> None:
+    if out.is_terminal:
+        out.print(item, width=width)
+    else:
+        sys.stdout.write(_plain(item, width or out.width))
+        sys.stdout.flush()
+
+
+def _plain(item: RenderableType, width: int) -> str:
+    """As text, without the blanks that fill up lines."""
+    buffer = io.StringIO()
+    Console(file=buffer, width=width, no_color=True, highlight=False, markup=False, emoji=False).print(item)
+    return "".join(line.rstrip() + "\n" for line in buffer.getvalue().splitlines())
 
 
 def print_error(error: HotfireError, *, as_json: bool) -> None:

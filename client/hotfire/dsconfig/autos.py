@@ -26,6 +26,7 @@ ACCELERATE = HIDDEN_SIZE_KEYS | {
     "/train_micro_batch_size_per_gpu",
     "/gradient_accumulation_steps",
     "/gradient_clipping",
+    "/steps_per_print",
     "/zero_optimization/stage",
     "/zero_optimization/offload_optimizer/device",
     "/zero_optimization/offload_optimizer/nvme_path",

@@ -71,7 +71,7 @@ def _zero(zero: dict[str, Any], version: Version) -> Iterator[Combination]:
             f"{at}/offload_optimizer/ratio",
             f"a part of the optimizer (ratio {ratio}) can be offloaded only at stage 3, not at {stage}",
         )
-    if zero.get("compute_grad_norm") is False and stage not in (1, 2) and version >= parse("0.19.7"):
+    if zero.get("compute_grad_norm") in (False, 0) and stage not in (1, 2) and version >= parse("0.19.7"):
         yield Combination(
             f"{at}/compute_grad_norm", f"compute_grad_norm can be false only at stage 1 and 2, not at {stage}"
         )
@@ -82,14 +82,17 @@ def _zero(zero: dict[str, Any], version: Version) -> Iterator[Combination]:
 
 def _zenflow(zenflow: dict[str, Any]) -> Iterator[Combination]:
     for name in ("select_interval", "update_interval"):
-        value = zenflow.get(name)
-        if isinstance(value, str) and value != "auto" and not value.lstrip("-").isdecimal():
+        value = zenflow.get(name, "auto")
+        whole = isinstance(value, int) or (
+            isinstance(value, float) and value.is_integer() and abs(value) < 2.0**63
+        )
+        if value != "auto" and not whole:
             yield Combination(
                 f"/zero_optimization/zenflow/{name}",
-                f'{name} is "{value}": it must be "auto" or a whole number',
+                f'{name} is {value!r}: it must be "auto" or a whole number',
             )
     update = zenflow.get("update_interval")
-    if isinstance(update, int) and not isinstance(update, bool) and update < 1:
+    if isinstance(update, int) and update < 1:
         yield Combination(
             "/zero_optimization/zenflow/update_interval",
             f"update_interval is {update}: it must be at least 1",
@@ -137,6 +140,10 @@ def _others(given: dict[str, Any], version: Version) -> Iterator[Combination]:
         yield Combination(
             "/data_types/keep_in_fp32_modules", 'keep_in_fp32_modules must be "auto" or a list of names'
         )
+    tuning = given.get("autotuning")
+    for name in ("results_dir", "exps_dir"):
+        if isinstance(tuning, dict) and name in tuning and not tuning[name]:
+            yield Combination(f"/autotuning/{name}", f"autotuning.{name} must not be empty")
     experts = given.get("expert_parallel")
     if (
         isinstance(experts, dict)

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hotfire.dsconfig.batch_size import Batch, batch, number, of_arguments
+from hotfire.dsconfig.schema import lookup
+from hotfire.dsconfig.versions import Version, parse
 
 __all__ = [
     "LEARNING_RATE", "Batch", "Effective", "batch", "number", "precision", "resolve",
@@ -92,6 +94,7 @@ def resolve(
     loop: str | None,
     model_config: dict[str, Any] | None,
     world_size: int | None,
+    version: str | None = None,
 ) -> Effective:
     """What takes effect of a config.
 
@@ -102,6 +105,7 @@ def resolve(
             listed, and dropped where DeepSpeed drops it. None: resolved as the Trainer would, and listed.
         model_config: The model's config.json, for the bucket sizes; None where it is not known.
         world_size: Data-parallel ranks of the real job, where known.
+        version: DeepSpeed's version, for the defaults that changed; None: the newest known.
     """
     result = Effective(config=copy.deepcopy(given))
     config = result.config
@@ -120,7 +124,7 @@ def resolve(
             _drop_autos(
                 config[section], "/" + section, _filled_later(config, model_config), result.notes, loop
             )
-    _write_defaults(config)
+    _write_defaults(config, parse(version))
     _write_batch(config, batch(config, training, loop, world_size))
     return result
 
@@ -260,6 +264,7 @@ def _fill(
     }
     for path, value in values.items():
         _fill_one(config, path, value, notes, "the length of the job is needed")
+    _add_precision(config, training)
     train = batch(config, training, loop, world_size).train
     _fill_one(config, "train_batch_size", train, notes, "the number of GPUs is needed")
     hidden = _hidden_size(model_config)
@@ -269,6 +274,14 @@ def _fill(
     for key, size in zip(_HIDDEN_SIZE_KEYS, sizes, strict=True):
         if key == "reduce_bucket_size" or zero_stage(config) == 3:
             _fill_one(config, f"zero_optimization.{key}", size, notes, "the model's hidden_size is needed")
+
+
+def _add_precision(config: dict[str, Any], training: dict[str, Any]) -> None:
+    """As `set_mixed_precision` of accelerate: the arguments turn on a precision whose section is not given."""
+    if training.get("fp16"):
+        config.setdefault("fp16", {"enabled": True, "auto_cast": True})
+    elif training.get("bf16"):
+        config.setdefault("bf16", {"enabled": True})
 
 
 def _fill_one(config: dict[str, Any], path: str, value: Any, notes: list[str], missing: str) -> None:
@@ -315,8 +328,9 @@ def _hidden_size(model_config: dict[str, Any] | None) -> int | None:
 # --- defaults
 
 
-def _write_defaults(config: dict[str, Any]) -> None:
-    config.setdefault("gradient_clipping", 1.0)
+def _write_defaults(config: dict[str, Any], version: Version) -> None:
+    clipping = lookup("/gradient_clipping")
+    config.setdefault("gradient_clipping", clipping.default_at(version) if clipping is not None else 1.0)
     config.setdefault("bf16", {})
     config.setdefault("fp16", {})
     config.setdefault("zero_optimization", {})

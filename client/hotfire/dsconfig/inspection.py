@@ -16,12 +16,17 @@ from hotfire.dsconfig.schema_keys import Key, Section, integer
 from hotfire.dsconfig.versions import Version, parse
 
 _COUNTS = ("/train_batch_size", "/train_micro_batch_size_per_gpu", "/gradient_accumulation_steps")
+_MONITORS = ("/tensorboard", "/wandb", "/csv_monitor", "/comet")
 _CRASHES = (
     *_COUNTS,
     "/gradient_clipping",
     "/steps_per_print",
     "/gradient_predivide_factor",
     "/wall_clock_breakdown",
+    "/flops_profiler/enabled",
+    "/checkpoint/parallel_write/pipeline_stage",
+    "/vocabulary_size",
+    "/optimizer/type",
 )
 _COMMENTS = ("comment", "comments", "//", "#")
 _POSITIVE_STEPS = "0.19.3"
@@ -73,7 +78,7 @@ def _section(given: dict[str, Any], section: Section, pointer: str, version: Ver
     strict = section.strict(version)
     for name, value in given.items():
         here = f"{pointer}/{escape(str(name))}"
-        if str(name).startswith("_") and not strict:
+        if (str(name).startswith("_") and not strict) or _is_shadowed(here, given):
             continue
         key = section.find(str(name))
         if key is None:
@@ -85,9 +90,15 @@ def _section(given: dict[str, Any], section: Section, pointer: str, version: Ver
             yield from _value(key, value, here, strict, version)
 
 
+def _is_shadowed(here: str, given: dict[str, Any]) -> bool:
+    """The old name of bf16 is not read where the new one is given."""
+    return here == "/bfloat16" and given.get("bf16") is not None
+
+
 def _value(key: Key, value: Any, here: str, strict: bool, version: Version) -> Iterator[Issue]:
-    if value == "auto" and (strict or key.kind != "section"):
-        return  # strict sections drop it; elsewhere C106 judges it
+    dropped = strict or here in _MONITORS
+    if value == "auto" and (dropped or key.kind not in ("section", "choice")):
+        return  # dropped before it is looked at; elsewhere C106 judges it
     if here == "/zero_optimization" and isinstance(value, bool):
         return  # the oldest form: true stands for stage 1
     if strict:

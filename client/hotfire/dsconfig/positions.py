@@ -113,6 +113,8 @@ def _placeholders(reading: Reading, lines: LineIndex) -> Iterator[ReadProblem]:
 def _quoteless_placeholders(found: list[Quoteless], lines: LineIndex) -> Iterator[ReadProblem]:
     for quoteless in found:
         token = quoteless.text.split(",")[0].strip()
+        if "{" not in token:
+            token = token.rstrip("}] ")  # the braces that close what the text stands in
         if _PLACEHOLDER.fullmatch(token) or _CONSTANT_NAME.fullmatch(token):
             yield _placeholder(quoteless.pointer, token, lines.position(quoteless.offset))
 

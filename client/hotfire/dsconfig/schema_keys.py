@@ -14,7 +14,7 @@ class Key:
 
     name: str
     kind: str
-    """bool, int, float, str, choice, list, dict, section, number-list, any or none (no value is accepted)."""
+    """bool, int, float, str, choice, list, dict, section, number-list, names, any, none (no value)."""
     default: Any = None
     nullable: bool = False
     """null is accepted (and means: not given)."""

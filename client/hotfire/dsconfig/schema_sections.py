@@ -46,11 +46,19 @@ _BF16_KEYS = (
 BF16 = section("bf16", *_BF16_KEYS, strict=_STRICT_PRECISION, nullable=True)
 BFLOAT16 = section("bfloat16", *_BF16_KEYS, strict=_STRICT_PRECISION, replaced_by="bf16")
 
+TORCH_DTYPES = (
+    *("fp16", "float16", "half", "torch.float16"),
+    *("bf16", "bfloat16", "torch.bfloat16"),
+    *("fp32", "float32", "float", "torch.float32"),
+    *("int8", "torch.int8"),
+)
+"""Every name that DeepSpeed has for a number format."""
+
 TORCH_AUTOCAST = section(
     "torch_autocast",
     flag("enabled"),
-    anything("dtype"),
-    anything("lower_precision_safe_modules"),
+    choice("dtype", TORCH_DTYPES),
+    Key(name="lower_precision_safe_modules", kind="names"),
     since="0.17.2",
 )
 

@@ -99,9 +99,9 @@ _CHECKPOINT = section(
     flag("checkpoint_serialization", True, since="0.17.1"),
     section(
         "writer",
-        *unchecked(
-            "type io_buffer_size io_buffer_double io_multiplier show_statistics data_parallel decoupled"
-        ),
+        choice("type", ("MOCK", "PYTHON", "FAST"), nullable=True),
+        choice("data_parallel", ("REPLICA", "SOCKET", "MACHINE"), nullable=True),
+        *unchecked("io_buffer_size io_buffer_double io_multiplier show_statistics decoupled"),
         since="0.17.1",
         nullable=True,
     ),
@@ -139,9 +139,10 @@ _PIPELINE = section(
 _AUTOTUNING = section(
     "autotuning",
     flag("enabled"),
+    section("model_info", any_key=True, nullable=True),
     *unchecked(
         "fast results_dir exps_dir overwrite start_profile_step end_profile_step start_step end_step metric "
-        "metric_path tuner_type tuner_early_stopping tuner_num_trials arg_mappings model_info "
+        "metric_path tuner_type tuner_early_stopping tuner_num_trials arg_mappings "
         "model_info_path mp_size max_train_batch_size min_train_batch_size max_train_micro_batch_size_per_gpu "
         "min_train_micro_batch_size_per_gpu num_tuning_micro_batch_sizes"
     ),
@@ -158,12 +159,11 @@ ROOT = Section(
         flag("disable_python_gc", since="0.19.8"),
         flag("disable_allgather"),
         choice("communication_data_type", _DTYPES, nullable=True),
-        choice(
-            "seq_parallel_communication_data_type",
-            _DTYPES,
-            "fp32",
-            nullable=True,
-            aliases=("seq_parallel_comm_data_type",),
+        choice("seq_parallel_communication_data_type", _DTYPES, "fp32", nullable=True),
+        anything(
+            "seq_parallel_comm_data_type",
+            until="0.16.5",
+            replaced_by="seq_parallel_communication_data_type",
         ),
         flag("prescale_gradients"),
         number("gradient_predivide_factor", 1.0),
@@ -205,8 +205,7 @@ ROOT = Section(
         integer("sequence_parallel_size", 1),
         integer("data_parallel_size"),
         # Not DeepSpeed's: read by accelerate (msamp) and by the HF Trainer (inference).
-        section("msamp", any_key=True),
-        section("inference", any_key=True),
+        *unchecked("msamp inference"),
         *_REMOVED,
     )
 )

@@ -62,9 +62,7 @@ _ZENFLOW = section(
 
 _LEAF_MODULE = section(
     "leaf_module",
-    anything("classes"),
-    anything("names"),
-    anything("name_suffixes"),
+    *(Key(name=name, kind="names") for name in ("classes", "names", "name_suffixes")),
     strict=_ALWAYS,
     nullable=True,
     since="0.18.0",

@@ -64,6 +64,9 @@ def check_strict(key: Key, value: Any, version: Version) -> Misfit | None:
             return _choice(key, value)
         case "list":
             return _list(key, value)
+        case "names":
+            fits = isinstance(value, str) or _are_names(value)
+            return None if fits else Misfit(refused=True, expected="a list of names")
         case "dict" | "section":
             return None if isinstance(value, dict) else _refuse(key, value)
         case "none":
@@ -81,11 +84,14 @@ def check_used(key: Key, value: Any, *, crashes: bool) -> Misfit | None:
         crashes: Using text there raises a TypeError (numbers that are compared or multiplied).
     """
     if value is None:
-        return None if key.kind != "section" or key.nullable else _refuse(key, "null")
+        used = key.kind in ("section", "choice") or (key.kind == "bool" and crashes)
+        return _refuse(key, value) if used and not key.nullable else None
     match key.kind:
         case "section" | "dict":
             return None if isinstance(value, dict) else _refuse(key, value)
-        case "int" | "float" if isinstance(value, bool) or not isinstance(value, int | float):
+        case "int" | "float" if isinstance(value, bool):
+            return Misfit(refused=crashes and not value, expected=_expected(key), taken=int(value))
+        case "int" | "float" if not isinstance(value, int | float):
             better = _parsed(value)
             if key.kind == "int" and isinstance(better, float) and better.is_integer():
                 better = int(better)
@@ -95,13 +101,22 @@ def check_used(key: Key, value: Any, *, crashes: bool) -> Misfit | None:
         case "bool" if not isinstance(value, bool) and value not in (0, 1):
             word = value.lower() if isinstance(value, str) else ""
             better = True if word in _TRUE else False if word in _FALSE else None
-            return Misfit(refused=crashes, expected="true or false", taken=bool(value), better=better)
+            refused = crashes and not isinstance(value, int)  # a bitwise "or" is made with it
+            return Misfit(refused=refused, expected="true or false", taken=bool(value), better=better)
         case "choice" if not isinstance(value, str) or value.lower() not in [c.lower() for c in key.choices]:
             return _refuse(key, value)
         case "number-list":
             return _number_list(value)
+        case "names" if not _are_names(value):
+            return Misfit(refused=True, expected="a list of names")
+        case "str" if crashes and not isinstance(value, str):
+            return _refuse(key, value)
         case _:
             return None
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def _expected(key: Key) -> str:
@@ -176,7 +191,9 @@ def _near_whole(value: float) -> int | None:
 
 def _float(key: Key, value: Any, version: Version) -> Misfit | None:
     if isinstance(value, bool):
-        return Misfit(refused=False, expected="a number", taken=float(value))
+        return _bounds(key, int(value), version) or Misfit(
+            refused=False, expected="a number", taken=float(value)
+        )
     if isinstance(value, str):
         better = _parsed(value)
         if better is None:
@@ -192,10 +209,10 @@ def _bounds(key: Key, value: float, version: Version) -> Misfit | None:
     if key.bound_since is not None and version < parse(key.bound_since):
         ge, gt, lt = key.old_ge, None, None
     limits = (
-        ("at least", ge, ge is not None and value < ge),
-        ("greater than", gt, gt is not None and value <= gt),
-        ("at most", le, le is not None and value > le),
-        ("less than", lt, lt is not None and value >= lt),
+        ("at least", ge, ge is not None and not value >= ge),
+        ("greater than", gt, gt is not None and not value > gt),
+        ("at most", le, le is not None and not value <= le),
+        ("less than", lt, lt is not None and not value < lt),
     )
     for word, limit, broken in limits:
         if broken:

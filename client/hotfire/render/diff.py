@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hotfire import wire
-from hotfire.patch import PatchError, apply_patch
+from hotfire.patch import PatchError, apply_patch, get_pointer, split_pointer
 from hotfire.render.text import clean, value_text
 from hotfire.rules.evidence import PatchOperation
 from hotfire.v1 import report_pb2
@@ -43,7 +43,7 @@ def file_diffs(document: dict[str, Any] | None, patch: Sequence[report_pb2.Patch
         return []
     before = {k: v for k, v in (document or {}).items() if v is not None}
     try:
-        after = apply_patch(before, ops)
+        after = _renamed_in_place(before, apply_patch(before, ops), ops)
     except PatchError:
         return [FileDiff("patch", tuple(_operation_line(op) for op in ops))]
     diffs = []
@@ -53,6 +53,26 @@ def file_diffs(document: dict[str, Any] | None, patch: Sequence[report_pb2.Patch
             as_file = _json_lines if part == "deepspeed" else _yaml_lines
             diffs.append(FileDiff(_TITLES.get(part, part), tuple(_unified(as_file(old), as_file(new)))))
     return diffs
+
+
+def _renamed_in_place(before: Any, after: Any, ops: Sequence[PatchOperation]) -> Any:
+    """A rename is remove + add, which moves the key to the end: put it back where it was, as a person would."""
+    removed = {op.path.rpartition("/")[0]: op.path for op in ops if op.op == "remove"}
+    for op in ops:
+        parent, _, _ = op.path.rpartition("/")
+        old_path = removed.get(parent)
+        old, new = get_pointer(before, parent), get_pointer(after, parent)
+        if op.op != "add" or old_path is None or not isinstance(old, dict) or not isinstance(new, dict):
+            continue
+        old_key, new_key = split_pointer(old_path)[-1], split_pointer(op.path)[-1]
+        if old.get(old_key) != op.value or new_key in old:
+            continue
+        order = [new_key if key == old_key else key for key in old]
+        items = [(key, new[key]) for key in order if key in new]
+        items += [item for item in new.items() if item[0] not in order]
+        new.clear()
+        new.update(items)
+    return after
 
 
 _TITLES = {"deepspeed": "DeepSpeed config", "training": "training arguments"}
@@ -89,12 +109,13 @@ def _operation_line(op: PatchOperation) -> str:
     return f"{mark} {clean(op.path)}" + ("" if op.op == "remove" else f": {value_text(op.value)}")
 
 
-def one_line(patch: Iterable[report_pb2.PatchOperation]) -> str:
-    """A patch on one line: `/deepspeed/bf16/enabled = true, -/deepspeed/fp16`."""
+def one_line(patch: Iterable[report_pb2.PatchOperation], *, short: bool = False) -> str:
+    """A patch on one line: `/deepspeed/bf16/enabled = true, -/deepspeed/fp16`; short: without the part's name."""
     texts = []
     for op in operations(patch):
+        path = op.path.split("/", 2)[-1] if short else op.path
         if op.op == "remove":
-            texts.append(f"-{op.path}")
+            texts.append(f"-{path}")
         else:
-            texts.append(f"{op.path} = {value_text(op.value, limit=32)}")
+            texts.append(f"{path} = {value_text(op.value, limit=32)}")
     return clean(", ".join(texts))

@@ -11,7 +11,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from hotfire.render import charts, text, tokens
+from hotfire import wire
+from hotfire.render import charts, diff, text, tokens
 from hotfire.render.frame import OUTCOME_STYLES, Look, table
 from hotfire.render.view import (
     OUTCOME_WORDS,
@@ -63,8 +64,40 @@ def curves(view: View, look: Look) -> RenderableType | None:
         outcome = text.enum_name(trial, "outcome")
         legend.append(f" ({OUTCOME_WORDS.get(outcome, outcome)})   ", style="dim")
     if any(v is not None and not math.isfinite(v) for _, t in compared for v in curve(t, "loss")):
-        legend.append("× NaN or infinite" if look.unicode else "x NaN or infinite", style="dim")
+        note = "× NaN or infinite" if look.unicode else "x NaN or infinite"
+        legend.append(note if len(legend) + len(note) <= inner else f"\n{note}", style="dim")
     return Group(*_side_by_side(blocks, width) if beside else _stacked(blocks), legend)
+
+
+def groups(view: View, look: Look) -> RenderableType | None:
+    """The kinds of parameters, where some of them get no gradient: as submitted, and with the fix."""
+    candidate, fixed = view.trial(report_pb2.ROLE_CANDIDATE), view.fix_trial
+    if candidate is None or not any(group.num_silent_parameters for group in candidate.groups):
+        return None
+    after = {group.name: group for group in fixed.groups} if fixed is not None else {}
+    rows = table(look)
+    rows.add_column("group", no_wrap=True)
+    for name in ("without gradient", "grad norm", "update"):
+        rows.add_column(name, justify="right", no_wrap=True)
+    if after:
+        for name in ("with the fix", "grad norm", "update"):
+            rows.add_column(name, justify="right", no_wrap=True)
+    for group in candidate.groups:
+        cells = _group_cells(group)
+        if after:
+            cells += _group_cells(after[group.name]) if group.name in after else [Text("-")] * 3
+        rows.add_row(Text(text.clean(group.name), style="bold"), *cells)
+    return rows
+
+
+def _group_cells(group: report_pb2.ParameterGroup) -> list[Text]:
+    silent, total = group.num_silent_parameters, group.num_parameters
+    style = "green" if not silent else "bold red" if silent == total else "yellow"
+    return [
+        Text(f"{silent} of {total}", style=style),
+        Text(text.number(text.optional(group, "grad_norm"))),
+        Text(text.number(text.optional(group, "update_ratio"), digits=3)),
+    ]
 
 
 def _side_by_side(blocks: list[list[Text]], width: int) -> list[RenderableType]:
@@ -87,10 +120,8 @@ def zero(view: View, look: Look) -> RenderableType | None:
         return None
     report = view.report.zero
     guilty = text.enum_name(report, "guilty")
-    phrase = Text(ZERO_PHRASES.get(guilty, ""), style="bold")
-    parts: list[RenderableType] = [phrase] if phrase.plain else []
-    if report.explanation:
-        parts.append(Text(look.fit(text.clean(report.explanation))))
+    explanation = text.clean(report.explanation) or ZERO_PHRASES.get(guilty, "")
+    parts: list[RenderableType] = [Text(look.fit(explanation), style="bold")] if explanation else []
     if report.guilty_keys:
         parts.append(Text(f"guilty: {text.clean(', '.join(report.guilty_keys))}", style="red"))
     if report.stages:
@@ -226,7 +257,7 @@ def memory(view: View, look: Look) -> RenderableType | None:
     return Group(grid, legend)
 
 
-def trials(view: View, look: Look) -> RenderableType | None:
+def trials(view: View, look: Look, *, verbose: bool) -> RenderableType | None:
     """Every run, one line each, and what had to be changed so that the job runs here."""
     if not view.report.trials:
         return None
@@ -239,7 +270,9 @@ def trials(view: View, look: Look) -> RenderableType | None:
     if wide:
         rows.add_column("grad norm", no_wrap=True)
     rows.add_column("took", justify="right", no_wrap=True)
-    rows.add_column("note", overflow="fold", min_width=12)
+    # The note takes what the others leave.
+    rows.expand = True
+    rows.add_column("note", overflow="fold" if verbose else "ellipsis", no_wrap=not verbose, ratio=1)
     for trial in view.report.trials:
         outcome = text.enum_name(trial, "outcome")
         applied = sum(1 for s in trial.steps if s.applied)
@@ -267,20 +300,14 @@ def _note(trial: report_pb2.Trial) -> str:
     if trial.HasField("error"):
         rank = f" on rank {trial.error.rank}" if trial.error.HasField("rank") else ""
         message = trial.error.message.strip().splitlines()
-        return text.clean(f"{trial.error.type}{rank}: {message[0] if message else ''}")[:160]
-    if trial.reason:
-        return text.clean(trial.reason)[:160]
+        return text.clean(f"{trial.error.type}{rank}: {message[0] if message else ''}")
     if trial.patch and trial.role != report_pb2.ROLE_STAGE:
-        from hotfire.render.diff import one_line
-
-        return one_line(trial.patch)[:160]
-    return ""
+        return diff.one_line(trial.patch, short=True)
+    return "" if trial.outcome == report_pb2.TRIAL_OUTCOME_TRAINS else text.clean(trial.reason)
 
 
 def _adaptations(all_trials: Sequence[report_pb2.Trial]) -> list[str]:
     """The candidate's adaptations; the other trials have the same."""
-    from hotfire import wire
-
     lines = []
     for adaptation in all_trials[0].adaptations if all_trials else ():
         change = ""
@@ -293,13 +320,15 @@ def _adaptations(all_trials: Sequence[report_pb2.Trial]) -> list[str]:
     return lines
 
 
-def environment(view: View, look: Look) -> RenderableType | None:
+def environment(view: View, look: Look, *, verbose: bool) -> RenderableType | None:
     """Versions, device, and what was emulated."""
     if not view.report.HasField("environment"):
         return None
     report = view.report.environment
     order = ["deepspeed", "torch", "transformers", "accelerate", "peft", "python"]
-    names = [n for n in order if n in report.versions] + sorted(set(report.versions) - set(order))
+    names = [n for n in order if n in report.versions]
+    if verbose or not names:
+        names += sorted(set(report.versions) - set(order))
     facts = [f"{text.clean(n)} {text.clean(report.versions[n])}" for n in names]
     where = [
         part for part in (report.device, report.launcher and f"{report.launcher} start", report.pool) if part

@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
 from hotfire import wire
@@ -36,14 +37,18 @@ def details(view: View, look: Look, *, verbose: bool) -> RenderableType | None:
     if not view.report.findings:
         return None
     blocks: list[RenderableType] = []
+    # A fix that several findings propose is told once.
+    told: set[str] = {view.remedy.description} if view.remedy is not None else set()
     for i, finding in enumerate(view.report.findings):
         if i:
             blocks.append(Text(""))
-        blocks += _finding(view, finding, look, verbose=verbose)
+        blocks += _finding(view, finding, look, told, verbose=verbose)
     return Group(*blocks)
 
 
-def _finding(view: View, finding: report_pb2.Finding, look: Look, *, verbose: bool) -> list[RenderableType]:
+def _finding(
+    view: View, finding: report_pb2.Finding, look: Look, told: set[str], *, verbose: bool
+) -> list[RenderableType]:
     severity = text.enum_name(finding, "severity")
     style = SEVERITY_STYLES.get(severity, "white")
     head = Text()
@@ -55,11 +60,13 @@ def _finding(view: View, finding: report_pb2.Finding, look: Look, *, verbose: bo
         lines.append(_labelled("at", look.fit(where), "cyan"))
     if finding.HasField("evidence"):
         lines += _evidence(finding, verbose=verbose)
-    is_remedy = finding.HasField("fix") and view.remedy is not None and finding.fix.patch == view.remedy.patch
     if finding.HasField("fix"):
-        lines += _fix(view, finding.fix, "fix", look, brief=is_remedy and bool(finding.fix.patch))
+        lines += _fix(view, finding.fix, "fix", look, brief=finding.fix.description in told)
+        told.add(finding.fix.description)
     for alternative in finding.alternatives:
-        lines += _fix(view, alternative, "or", look, brief=False)
+        if alternative.description not in told:
+            lines += _fix(view, alternative, "or", look, brief=False)
+            told.add(alternative.description)
     return [head, Padding(Group(*lines), (0, 0, 0, 2))]
 
 
@@ -69,7 +76,6 @@ def _fix(view: View, fix: report_pb2.Fix, label: str, look: Look, *, brief: bool
         return lines
     if fix.patch:
         lines.append(_labelled("", diff.one_line(fix.patch), "green"))
-    if fix.patch or fix.HasField("reason"):
         lines.append(Padding(_proof(view, fix, look), (0, 0, 0, 5)))
     return lines
 
@@ -84,16 +90,14 @@ def _diffs(view: View, patch: Any, look: Look) -> list[RenderableType]:
     for change in diff.file_diffs(view.document, patch):
         block = Text(change.title + "\n", style="dim italic")
         for line in change.lines:
-            style = {"+": "green", "-": "red"}.get(line[:1], "dim")
-            block.append(f"  {line}\n", style=f"not italic {style if look.color else ''}".strip())
+            style = {"+": "not dim green", "-": "not dim red"}.get(line[:1], "")
+            block.append(f"  {line}\n", style=f"not italic {style}" if look.color else "")
         block.rstrip()
         parts.append(block)
     return parts
 
 
 def _labelled(label: str, content: str, style: str) -> RenderableType:
-    from rich.table import Table
-
     grid = Table.grid(padding=(0, 1))
     grid.add_column(width=4, style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
@@ -102,8 +106,10 @@ def _labelled(label: str, content: str, style: str) -> RenderableType:
 
 
 def _evidence(finding: report_pb2.Finding, *, verbose: bool) -> list[RenderableType]:
-    values = dict(sorted(wire.struct_to_dict(finding.evidence).items()))
-    shown = list(values.items()) if verbose else list(values.items())[:_NUM_EVIDENCE]
+    given = sorted(wire.struct_to_dict(finding.evidence).items())
+    values = {key: value for key, value in given if value not in ([], {}, "", None)}
+    brief = [(key, value) for key, value in values.items() if not isinstance(value, dict)][:_NUM_EVIDENCE]
+    shown = list(values.items()) if verbose else brief
     if not shown:
         return []
     line = Text()
@@ -114,8 +120,6 @@ def _evidence(finding: report_pb2.Finding, *, verbose: bool) -> list[RenderableT
         line.append(text.value_text(value, limit=200 if verbose else 60))
     if len(values) > len(shown):
         line.append(f"   +{len(values) - len(shown)} more", style="dim")
-    from rich.table import Table
-
     grid = Table.grid(padding=(0, 1))
     grid.add_column(width=4, style="dim")
     grid.add_column(overflow="fold")
@@ -142,11 +146,14 @@ def checks(view: View, look: Look, *, verbose: bool) -> RenderableType | None:
     lines: list[RenderableType] = [line]
     for reason, rules in view.checks_by_reason("ERROR"):
         lines.append(Text(f"{look.sign('bad')} {', '.join(rules)}: {reason}", style="magenta"))
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
     for reason, rules in view.checks_by_reason("SKIPPED"):
         shown = rules if verbose else rules[:_NUM_SKIPPED_NAMES]
         names = ", ".join(shown) + (f" +{len(rules) - len(shown)}" if len(rules) > len(shown) else "")
-        skipped = Text(f"{look.sign('skip')} {len(rules):>2}  ", style="dim")
-        skipped.append(reason)
-        skipped.append(f"  ({names})", style="dim")
-        lines.append(skipped)
-    return Group(*lines)
+        grid.add_row(
+            Text(f"{look.sign('skip')} {len(rules):>2}", style="dim"),
+            Text(reason).append(f"  ({names})", style="dim"),
+        )
+    return Group(*lines, grid)

@@ -52,7 +52,7 @@ def _finding(
     head.append(f"  {finding.rule}", style=style)
     head.append(f"  {finding.rule_id}", style="not bold dim")
     body: list[RenderableType] = []
-    if location.HasField("line") and 0 < location.line <= len(lines):
+    if location.HasField("line") and location.line > 0 and lines:
         body.append(_excerpt(lines, location, style, look))
     elif location.HasField("config_path"):
         body.append(Text(text.clean(location.config_path), style="cyan"))
@@ -74,12 +74,14 @@ def _finding(
 
 def _excerpt(lines: list[str], location: report_pb2.Location, style: str, look: Look) -> Text:
     """The line with a mark under the key."""
-    number, bar = str(location.line), "│" if look.unicode else "|"
-    line = text.clean(lines[location.line - 1].replace("\t", " "))
+    # A text that ends too early is reported after its last line.
+    at = min(location.line, len(lines))
+    number, bar = str(at), "│" if look.unicode else "|"
+    line = text.clean(lines[at - 1].replace("\t", " "))
     shown = line[: look.width - 12]
     excerpt = Text(f"{number} {bar} ", style="dim")
     excerpt.append(shown, style="not dim")
-    if location.HasField("column") and 0 < location.column <= len(shown):
+    if at == location.line and location.HasField("column") and 0 < location.column <= len(shown):
         start = location.column - 1
         rest = shown[start:]
         end = rest.find('"', 1) + 1 if rest.startswith('"') else len(rest)

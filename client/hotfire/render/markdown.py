@@ -71,9 +71,8 @@ def _zero(view: View) -> Iterator[str]:
     report = view.report.zero
     yield "## ZeRO"
     phrase = ZERO_PHRASES.get(text.enum_name(report, "guilty"), "")
-    yield " ".join(
-        part for part in (f"**{phrase}**" if phrase else "", _inline(text.clean(report.explanation))) if part
-    )
+    if explanation := text.clean(report.explanation) or phrase:
+        yield f"**{_inline(explanation)}**"
     if report.guilty_keys:
         yield "Guilty: " + ", ".join(f"`{text.clean(key)}`" for key in report.guilty_keys)
     rows = []

@@ -68,13 +68,14 @@ def _sections(view: View, look: Look, *, verbose: bool) -> Iterator[RenderableTy
     for title, body in (
         ("What to change", findings.remedy(view, look)),
         ("Curves", evidence.curves(view, look)),
+        ("Parameters", evidence.groups(view, look)),
         ("ZeRO", evidence.zero(view, look)),
         ("What the model sees", evidence.data(view, look, verbose=verbose)),
         ("Findings", findings.details(view, look, verbose=verbose)),
         ("Memory per GPU on the target cluster", evidence.memory(view, look)),
-        ("Trials", evidence.trials(view, look)),
+        ("Trials", evidence.trials(view, look, verbose=verbose)),
         ("Checks", findings.checks(view, look, verbose=verbose)),
-        ("Environment", evidence.environment(view, look)),
+        ("Environment", evidence.environment(view, look, verbose=verbose)),
     ):
         if body is not None:
             yield frame.heading(title, look)

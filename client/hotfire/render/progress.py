@@ -216,7 +216,8 @@ def describe(event: service_pb2.WatchPreflightResponse) -> str:
             verdict = text.enum_name(event.state.preflight.report, "verdict")
             return f"state {state}" + (f", verdict {verdict}" if verdict else "")
         case "progress":
-            return _progress_line(event.progress)
+            # The trial's own events say more.
+            return "" if event.progress.phase == "trial" else _progress_line(event.progress)
         case "trial_started":
             trial = event.trial_started.trial
             return f"trial {text.clean(trial.name)} started ({_ROLES.get(trial.role, 'trial')})"

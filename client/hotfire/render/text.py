@@ -46,7 +46,7 @@ def share(value: float | None) -> str:
         return number(value)
     percent = value * 100
     if percent and abs(percent) < 0.01:
-        return f"{percent:.0e} %"
+        return "< 0.01 %"
     return f"{percent:.{0 if percent in (0.0, 100.0) else 2 if abs(percent) < 1 else 1}f} %"
 
 

@@ -65,7 +65,8 @@ def _runs(sample: report_pb2.Sample, newline: str) -> Iterator[tuple[bool, str]]
             yield bool(kind), buffer
             buffer = ""
         kind = token.trained
-        buffer += content
+        # One character of several bytes may be several tokens, none of which has a text alone.
+        buffer += content.lstrip("\ufffd") if buffer.endswith("\ufffd") else content
     if buffer:
         yield bool(kind), buffer
 

@@ -4,8 +4,8 @@ import grpc
 import pytest
 
 import hotfire
-from hotfire import aio
-from hotfire.client import Client, check
+from hotfire import aio, check
+from hotfire.client import Client
 from hotfire.errors import (
     DeadlineError,
     NoReportError,

@@ -25,7 +25,7 @@ def test_the_report_says_it_in_order_and_keeps_its_width(broken_preflight, width
         "tried here, and it trains",
         "loss",
         "gradient norm",
-        "ZeRO is not the cause",
+        "Without DeepSpeed the same batches give the same NaN loss",
         "ZeRO-2 *",
         "0 % of the tokens are trained on",
         "row 3",
@@ -50,8 +50,8 @@ def test_a_pipe_gets_no_colour_and_ascii_drawings(broken_preflight):
     console = Console(file=out, width=100, highlight=False)
     console.print(pretty.build(broken_preflight, pretty.Look.of(console)))
     assert "\x1b" not in out.getvalue()
-    # What is left is the row's own text with its control character made visible.
-    assert {c for c in out.getvalue() if ord(c) > 127} <= {"\u241b"}
+    # What is left: a control character of the row made visible, and the mark of a shortened cell.
+    assert {c for c in out.getvalue() if ord(c) > 127} <= {"\u241b", "…"}
 
 
 def test_a_terminal_gets_colour_and_braille(broken_preflight):
@@ -194,6 +194,27 @@ def test_patches_become_diffs_of_the_file():
     unfit = [report_pb2.PatchOperation(op="remove", path="/deepspeed/nothing")]
     assert diff.file_diffs(document, unfit)[0].lines == ("- /deepspeed/nothing",)
     assert diff.one_line(patch) == "-/deepspeed/zero_optimization/overlap_comm, /training/max_length = 512"
+
+
+def test_a_renamed_key_stays_where_it_was():
+    document = {"deepspeed": {"zero_optimisation": {"stage": 2}, "bf16": {"enabled": True}}}
+    patch = [
+        report_pb2.PatchOperation(op="remove", path="/deepspeed/zero_optimisation"),
+        report_pb2.PatchOperation(op="add", path="/deepspeed/zero_optimization"),
+    ]
+    patch[1].value.struct_value["stage"] = 2
+    (config,) = diff.file_diffs(document, patch)
+    changed = [line for line in config.lines if line[0] in "+-"]
+    assert changed == ['-  "zero_optimisation": {', '+  "zero_optimization": {']
+
+
+def test_groups_without_a_gradient_are_shown_beside_the_fix(broken_preflight):
+    assert "Parameters" not in pretty.render(broken_preflight)
+    candidate, _, fixed = broken_preflight.report.trials
+    for trial, silent in ((candidate, 16), (fixed, 0)):
+        trial.groups.add(name="lora_a", num_parameters=16, num_silent_parameters=silent, grad_norm=0.5)
+    shown = " ".join(pretty.render(broken_preflight).split())
+    assert "lora_a 16 of 16 0.5 - 0 of 16 0.5 -" in shown
 
 
 def test_long_rows_keep_their_ends():

@@ -111,7 +111,7 @@ def test_an_auto_that_the_trainer_does_not_know_is_unresolved():
     ours = resolve(given, training={"bf16": True}, loop="TRAINER", model_config=None, world_size=1)
     assert ours.unresolved == ["/bfloat16/enabled", "/zero_optimization/overlap_comm"]
     assert ours.config["zero_optimization"]["overlap_comm"] is False
-    assert precision(ours.config) == "fp32"
+    assert precision(ours.config) == "bf16", "accelerate adds the section that the arguments ask for"
 
 
 def test_deprecated_names_and_defaults_agree_with_deepspeed():

@@ -97,7 +97,11 @@ def beside(pointer: str, name: str) -> str:
 
 def is_on(section: Any) -> bool:
     """`enabled` as DeepSpeed reads it; "auto" is not on."""
-    value = section.get("enabled") if isinstance(section, dict) else None
+    return isinstance(section, dict) and truth(section.get("enabled"))
+
+
+def truth(value: Any) -> bool:
+    """A true value as pydantic reads it: 1 and the words on, t, true, y and yes as well."""
     if isinstance(value, str):
         return value.lower() in ("1", "on", "t", "true", "y", "yes")
     return value is True or (isinstance(value, int | float) and value == 1)

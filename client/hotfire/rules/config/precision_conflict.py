@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from hotfire.dsconfig.schema_sections import TORCH_DTYPES
 from hotfire.dsconfig.versions import KNOWN, parse
-from hotfire.rules.config.common import config_of, drop, is_on, named, place, put, stage_of, version_of
+from hotfire.rules.config.common import config_of, drop, is_on, named, place, put, stage_of, truth, version_of
 from hotfire.rules.engine import Rule
 from hotfire.rules.evidence import Evidence, Finding, Fix, Location, PatchOperation, Severity
 from hotfire.rules.remedy import set_value
@@ -27,11 +28,6 @@ _NO_BF16 = (
     "2080",
     "1080",
 )
-_DTYPE_NAMES = {
-    "fp16": ("fp16", "float16", "half", "torch.float16"),
-    "bf16": ("bf16", "bfloat16", "torch.bfloat16"),
-    "fp32": ("fp32", "float32", "float", "torch.float32"),
-}
 
 
 class PrecisionConflict(Rule):
@@ -195,7 +191,7 @@ def _master_weights(evidence: Evidence, config: dict[str, Any]) -> Iterable[Find
         ("bf16", "bf16_optimizer_states", "0.18.3"),
     ):
         values = _section(config, "fp16") if section == "fp16" else full
-        if values.get(key) is not True or version < parse(since) or stage is None:
+        if not truth(values.get(key)) or version < parse(since) or stage is None:
             continue
         only_2 = section == "fp16" and version < parse("0.18.3")
         if (stage != 2) if only_2 else (stage == 0):
@@ -209,7 +205,7 @@ def _master_weights(evidence: Evidence, config: dict[str, Any]) -> Iterable[Find
                     patch=[drop(f"/{section}/{key}")],
                 ),
             )
-        elif key == "bf16_optimizer_states" and values.get("bf16_master_weights_and_grads") is not True:
+        elif key == "bf16_optimizer_states" and not truth(values.get("bf16_master_weights_and_grads")):
             yield Finding(
                 message="bf16.bf16_optimizer_states needs bf16_master_weights_and_grads as well.",
                 location=place(evidence, f"/{section}/{key}"),
@@ -225,7 +221,8 @@ def _parameter_type(evidence: Evidence, config: dict[str, Any], mode: str) -> It
     wanted = _section(config, "data_types").get("param_dtype")
     if wanted is None or parse(version_of(evidence) or KNOWN) < parse("0.19.2"):
         return
-    if str(wanted) not in _DTYPE_NAMES[mode]:
+    names = {"fp16": TORCH_DTYPES[:4], "bf16": TORCH_DTYPES[4:7], "fp32": TORCH_DTYPES[7:11]}
+    if wanted not in names[mode]:
         yield Finding(
             message=f"data_types.param_dtype is {wanted} and the job trains in {mode}; they must be the same.",
             location=place(evidence, "/data_types/param_dtype"),

@@ -1,26 +1,70 @@
 """C102."""
 
-from tests.unit.rules.config.lint import HEALTHY, lint
+import pytest
+from tests.unit.rules.config.lint import HEALTHY, cured, lint
 
 from hotfire.rules.config import UnknownKey
+from hotfire.rules.evidence import Severity
 
 
 def test_bad_section_name_turns_zero_off() -> None:
-    text = '{"train_batch_size": 8, "zero_optimisation": {"stage": 2}}'
+    text = '{\n  "train_batch_size": 8,\n  "zero_optimisation": {"stage": 2}\n}'
     (finding,) = lint(UnknownKey, text)
-    assert finding.severity == "ERROR"
+    assert finding.severity is Severity.ERROR
     assert finding.location.config_path == "/deepspeed/zero_optimisation"
+    assert (finding.location.line, finding.location.column) == (3, 3)
     assert "zero_optimization" in finding.message
     assert [o.op for o in finding.fix.patch] == ["remove", "add"]
+    assert cured(UnknownKey, text, finding.fix) == []
 
 
 def test_bad_key_in_a_strict_section() -> None:
     text = '{"train_batch_size": 8, "zero_optimization": {"stage": 2, "overlap_com": true}}'
     (finding,) = lint(UnknownKey, text)
-    assert finding.severity == "ERROR"
+    assert finding.severity is Severity.ERROR
     assert "overlap_comm" in finding.message
+    assert cured(UnknownKey, text, finding.fix) == []
+
+
+def test_bad_key_of_a_deeper_section() -> None:
+    config = {"zero_optimization": {"stage": 3, "offload_param": {"device": "cpu", "pin_memmory": True}}}
+    (finding,) = lint(UnknownKey, config)
+    assert finding.location.config_path == "/deepspeed/zero_optimization/offload_param/pin_memmory"
+    assert cured(UnknownKey, config, finding.fix) == []
+
+
+@pytest.mark.parametrize(
+    ("version", "severity"), [("0.17.0", "WARNING"), ("0.17.1", "ERROR"), (None, "ERROR")]
+)
+def test_precision_sections_became_strict(version: str | None, severity: str) -> None:
+    (finding,) = lint(UnknownKey, {"fp16": {"enabled": True, "opt_level": "O2"}}, version=version)
+    assert finding.severity == severity
+
+
+def test_bad_scheduler_parameter() -> None:
+    config = {"scheduler": {"type": "WarmupLR", "params": {"warmup_num_steps": 10, "total_num_steps": 100}}}
+    (finding,) = lint(UnknownKey, config)
+    assert finding.severity is Severity.ERROR
+    assert "TypeError" in finding.message
+    assert cured(UnknownKey, config, finding.fix) == []
+
+
+def test_unknown_top_level_keys_are_warnings() -> None:
+    findings = lint(UnknownKey, {"log": {}, "comms_config": {"enabled": True}, "comment": "mine"})
+    assert [f.severity for f in findings] == [Severity.WARNING] * 3
+    assert all("ignores" in f.message for f in findings)
+
+
+def test_an_auto_is_dropped_before_its_name_is_looked_at() -> None:
+    (finding,) = lint(UnknownKey, {"zero_optimization": {"stage": 2, "stge": "auto"}})
+    assert finding.severity is Severity.WARNING
+
+
+def test_a_misspelling_beside_the_right_name_is_something_else() -> None:
+    (finding,) = lint(UnknownKey, {"bf16": {"enabled": True}, "bf_16": {"enabled": False}})
+    assert finding.severity is Severity.WARNING
 
 
 def test_good_and_comments() -> None:
     assert lint(UnknownKey, HEALTHY) == []
-    assert lint(UnknownKey, '{"train_batch_size": 8, "_comment": "mine"}') == []
+    assert lint(UnknownKey, '{"train_batch_size": 8, "_comment": "mine", "optimizer": {"_note": 1}}') == []

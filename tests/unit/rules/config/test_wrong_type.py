@@ -1,20 +1,88 @@
 """C105."""
 
-from tests.unit.rules.config.lint import HEALTHY, lint
+from typing import Any
+
+import pytest
+from tests.unit.rules.config.lint import HEALTHY, cured, lint
 
 from hotfire.rules.config import WrongType
+from hotfire.rules.evidence import Severity
+
+ZERO = "zero_optimization"
 
 
-def test_bad_number_as_text() -> None:
-    (finding,) = lint(WrongType, '{"train_batch_size": 8, "gradient_accumulation_steps": "8"}')
-    assert finding.severity == "ERROR"
-    assert finding.location.config_path == "/deepspeed/gradient_accumulation_steps"
+@pytest.mark.parametrize(
+    ("config", "pointer"),
+    [
+        ({"gradient_accumulation_steps": "8"}, "gradient_accumulation_steps"),
+        ({"gradient_clipping": "1.0"}, "gradient_clipping"),
+        ({"optimizer": {"type": "AdamW", "params": {"lr": "1e-5"}}}, "optimizer/params/lr"),
+        ({"optimizer": {"type": "AdamW", "params": {"betas": ["0.9", "0.95"]}}}, "optimizer/params/betas"),
+        ({"fp16": {"enabled": True, "min_loss_scale": 0.5}}, "fp16/min_loss_scale"),
+        ({"fp16": True}, "fp16"),
+        ({"fp16": None}, "fp16"),
+        ({ZERO: {"stage": 4}}, f"{ZERO}/stage"),
+        ({ZERO: {"stage": 2, "reduce_bucket_size": "5e8"}}, f"{ZERO}/reduce_bucket_size"),
+        ({ZERO: {"stage": 2, "reduce_bucket_size": 0}}, f"{ZERO}/reduce_bucket_size"),
+        ({ZERO: {"stage": 2, "allgather_bucket_size": 1.5}}, f"{ZERO}/allgather_bucket_size"),
+        ({ZERO: {"stage": 2, "overlap_comm": "maybe"}}, f"{ZERO}/overlap_comm"),
+        ({ZERO: {"stage": 2, "offload_optimizer": {"device": "gpu"}}}, f"{ZERO}/offload_optimizer/device"),
+        ({ZERO: {"stage": 2, "offload_optimizer": {"device": "CPU"}}}, f"{ZERO}/offload_optimizer/device"),
+        ({"communication_data_type": "int8"}, "communication_data_type"),
+        (
+            {"scheduler": {"type": "WarmupLR", "params": {"warmup_num_steps": 0}}},
+            "scheduler/params/warmup_num_steps",
+        ),
+        (
+            {ZERO: {"stage": 2, "offload_optimizer": {"device": "cpu", "ratio": 0.5}}},
+            f"{ZERO}/offload_optimizer/ratio",
+        ),
+        (
+            {ZERO: {"stage": 2, "cpu_offload": True, "offload_optimizer": {"device": "cpu"}}},
+            f"{ZERO}/cpu_offload",
+        ),
+        ({"gradient_allreduce_op": "sum", ZERO: {"stage": 3}}, "gradient_allreduce_op"),
+    ],
+)
+def test_bad_is_refused(config: dict[str, Any], pointer: str) -> None:
+    (finding,) = lint(WrongType, config)
+    assert finding.severity is Severity.ERROR
+    assert finding.location.config_path == f"/deepspeed/{pointer}"
+    assert finding.location.line is not None
+    assert cured(WrongType, config, finding.fix) == []
 
 
-def test_bad_fraction_where_an_integer_is_needed() -> None:
-    text = '{"train_batch_size": 8, "fp16": {"enabled": true, "min_loss_scale": 0.5}}'
-    assert lint(WrongType, text)[0].severity == "ERROR"
+@pytest.mark.parametrize(
+    ("config", "taken"),
+    [
+        ({ZERO: {"stage": "2"}}, "2"),
+        ({ZERO: {"stage": 2, "reduce_bucket_size": "500"}}, "500"),
+        ({ZERO: {"stage": 2, "overlap_comm": "false"}}, "false"),
+        ({"prescale_gradients": "false"}, "counts as true"),
+        ({"bf16": {"enabled": "True"}}, "true"),
+    ],
+)
+def test_bad_is_coerced(config: dict[str, Any], taken: str) -> None:
+    (finding,) = lint(WrongType, config)
+    assert finding.severity is Severity.WARNING
+    assert taken in finding.message
+    assert cured(WrongType, config, finding.fix) == []
+
+
+def test_what_was_meant_is_proposed() -> None:
+    (finding,) = lint(WrongType, {ZERO: {"stage": 2, "reduce_bucket_size": "5e8"}})
+    assert finding.fix.patch[0].value == 500_000_000
+    (finding,) = lint(WrongType, {"optimizer": {"type": "AdamW", "params": {"lr": "1e-5"}}})
+    assert finding.fix.patch[0].value == 1e-5
+
+
+def test_versions_before_the_check_accept_it() -> None:
+    (finding,) = lint(WrongType, {"fp16": {"enabled": True, "min_loss_scale": 0.5}}, version="0.17.0")
+    assert finding.severity is Severity.WARNING
+    assert lint(WrongType, {ZERO: {"stage": 3, "reduce_bucket_size": 0}}, version="0.18.0") == []
 
 
 def test_good() -> None:
     assert lint(WrongType, HEALTHY) == []
+    assert lint(WrongType, {ZERO: {"stage": 3, "sub_group_size": 1e14, "overlap_comm": None}}) == []
+    assert lint(WrongType, {ZERO: True, "bf16": None}) == []

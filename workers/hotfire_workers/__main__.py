@@ -1,0 +1,98 @@
+"""`python -m hotfire_workers`: start a worker. Settings: `HOTFIRE_WORKER_*` and `HOTFIRE_STORE_*`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from typing import Any
+
+from pydantic import ValidationError
+
+from hotfire_service.store import StoreSettings
+from hotfire_workers.runner.environment import rank_environment
+from hotfire_workers.settings import WorkerSettings
+from hotfire_workers.slots import find_slots
+
+_USAGE_ERROR = 2
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m hotfire_workers", description=__doc__)
+    parser.add_argument("--pool", help="the pool to serve")
+    parser.add_argument("--slots", type=int, help="preflights at a time")
+    parser.add_argument("--launcher", choices=["warm", "cold"])
+    parser.add_argument(
+        "--no-setup", action="store_true", help="do not set the training environment up first"
+    )
+    arguments = parser.parse_args(argv)
+    given = {k: v for k, v in vars(arguments).items() if v is not None and k != "no_setup"}
+    try:
+        settings, store = WorkerSettings(**given), StoreSettings()
+        find_slots(settings)
+    except ValidationError as error:
+        for problem in error.errors():
+            name = "_".join(str(part) for part in problem["loc"]).upper()
+            print(f"{error.title}: {name}: {problem['msg']}", file=sys.stderr)
+        return _USAGE_ERROR
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return _USAGE_ERROR
+    if settings.launcher == "warm" and not arguments.no_setup:
+        set_up(settings)
+    return _serve(settings, store)
+
+
+def set_up(settings: WorkerSettings) -> None:
+    """Builds DeepSpeed's ops and learns what ranks import, if that was not done before; quick if it was.
+
+    What fails here is told by the health of the warm process, and costs time, no more.
+    """
+    device = find_slots(settings)[0].device_type
+    command = [settings.python or sys.executable, "-m", "hotfire_workers.train.setup"]
+    process = subprocess.Popen(
+        [*command, "--cache-dir", str(settings.cache_dir)],
+        env=rank_environment(device=device, cache_dir=settings.cache_dir),
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+    def stop(number: int, _frame: Any) -> None:
+        os.killpg(process.pid, signal.SIGKILL)
+        sys.exit(128 + number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _serve(settings: WorkerSettings, store: StoreSettings) -> int:
+    # Celery's own modules read the environment when they are imported.
+    from hotfire_workers.app import make_app
+    from hotfire_workers.station import Station
+
+    station = Station(settings, store)
+    app = make_app(station)
+    app.worker_main(
+        [
+            "worker",
+            "--pool=prefork",
+            f"--concurrency={len(station.slots)}",
+            f"--hostname={station.name}@%h",
+            f"--loglevel={settings.log_level}",
+            "--optimization=fair",
+            "--without-gossip",
+            "--without-mingle",
+        ]
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,182 @@
+"""A worker's main process: slots and their warm processes, heartbeats, and the word to stop for its tasks."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import logging
+import mmap
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from hotfire_service.store import ArtifactStore, Ledger, StoreError, StoreSettings
+from hotfire_workers.environment import WorkerFacts
+from hotfire_workers.runner.base import Runner, RunnerError
+from hotfire_workers.runner.service import WarmService
+from hotfire_workers.settings import WorkerSettings
+from hotfire_workers.slots import Slot, SlotLocks, find_slots
+from hotfire_workers.task import Post
+
+_log = logging.getLogger("hotfire.worker")
+_LIBRARIES = ("torch", "deepspeed", "transformers", "accelerate", "peft")
+_MAX_NAMES = 64
+_WARM_PATIENCE_S = 60.0
+
+
+class SharedFlag:
+    """One bit that a process and those forked from it share."""
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, 1)
+
+    def set(self) -> None:
+        """Raise it, for all of them."""
+        self._memory[0] = 1
+
+    def is_set(self) -> bool:
+        """Somebody has raised it."""
+        return bool(self._memory[0])
+
+
+class Station:
+    """Made in the main process, before tasks' processes are forked from it.
+
+    Args:
+        settings: What the worker serves and allows.
+        store: Where the store is.
+    """
+
+    def __init__(self, settings: WorkerSettings, store: StoreSettings) -> None:
+        self.settings = settings
+        self.store = store
+        self.host = socket.gethostname()
+        self.name = f"{settings.pool}-{self.host}-{os.getpid()}"
+        self.slots = find_slots(settings)
+        self.services: list[WarmService] = []
+        self.stopping = SharedFlag()
+        self._locks = SlotLocks(settings.cache_dir / "run" / f"worker-{os.getpid()}", len(self.slots))
+        self._ledger: tuple[int, Ledger] | None = None
+
+    # --- In the main process ------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Starts the warm processes. Does not wait for their imports: tasks queue at their sockets."""
+        for slot in self.slots:
+            self.services.append(self._service(slot))
+
+    def _service(self, slot: Slot) -> WarmService:
+        if self.settings.launcher == "cold":
+            return self._make(slot, f"cold-{os.getpid()}-{slot.index}")
+        for number in range(_MAX_NAMES):
+            service = self._make(slot, f"{self.settings.pool}-{number}")
+            try:
+                service.start()
+            except RunnerError:
+                continue  # another worker on this machine, or another slot of ours, has this name
+            return service
+        raise RunnerError(
+            f"{_MAX_NAMES} slots of pool {self.settings.pool!r} are served on this machine already"
+        )
+
+    def _make(self, slot: Slot, name: str) -> WarmService:
+        return WarmService(
+            name,
+            self.settings.cache_dir,
+            device=slot.device_type,
+            env=slot.env,
+            python=self.settings.python,
+            allow_hub=self.settings.hub_access,
+        )
+
+    def check(self) -> None:
+        """Looks after the warm processes; call it about twice a second."""
+        if self.settings.launcher == "warm" and not self.stopping.is_set():
+            for service in self.services:
+                if not service.check() and (why := service.last_error()):
+                    _log.error("slot %s: %s", service.slot, why)
+
+    def stop(self) -> None:
+        """Ends the warm processes, and says good-bye to the ledger."""
+        for service in self.services:
+            service.stop()
+        with contextlib.suppress(StoreError):
+            self.ledger.worker_gone(self.name)
+
+    def heartbeat(self) -> None:
+        """Tells the ledger that this worker is alive. A Redis that is away is no reason to stop."""
+        record = {
+            "worker": self.name,
+            "pool": self.settings.pool,
+            "device": self.slots[0].device,
+            "num_devices_per_slot": max(1, len(self.slots[0].gpus)),
+            "slots": len(self.slots),
+            "busy": self._locks.num_held(),
+            "versions": self.versions,
+            "pid": os.getpid(),
+            "host": self.host,
+        }
+        try:
+            self.ledger.worker_heartbeat(record)
+        except StoreError as error:
+            _log.warning("no heartbeat: %s", error)
+
+    # --- In a task's process ------------------------------------------------------------------------------
+
+    @property
+    def ledger(self) -> Ledger:
+        """This process's own connection: one from before a fork must not be used after it."""
+        if self._ledger is None or self._ledger[0] != os.getpid():
+            self._ledger = (os.getpid(), Ledger.connect(self.store))
+        return self._ledger[1]
+
+    @contextmanager
+    def post(self) -> Iterator[Post]:
+        """A free slot and all that a task needs, for as long as the block lasts."""
+        with self._locks.hold() as index:
+            service = self.services[index]
+            yield Post(
+                worker=self.name,
+                ledger=self.ledger,
+                artifacts=ArtifactStore(settings=self.store),
+                settings=self.settings,
+                slot=self.slots[index],
+                runner=self._runner(service),
+                facts=self._facts(service),
+                shutting_down=self.stopping.is_set,
+            )
+
+    def _runner(self, service: WarmService) -> Runner:
+        return service.cold_runner() if self.settings.launcher == "cold" else service.runner()
+
+    def _facts(self, service: WarmService) -> WorkerFacts:
+        health = self._health(service)
+        return WorkerFacts(
+            versions={**self.versions, **(health.get("versions") or {})},
+            extension_lock=health.get("extension_lock"),
+            pool=self.settings.pool,
+        )
+
+    def _health(self, service: WarmService) -> dict[str, Any]:
+        """Waits for the imports of a warm process that has just started: they are not the preflight's time."""
+        if self.settings.launcher == "cold":
+            return {}
+        end = time.monotonic() + _WARM_PATIENCE_S
+        while time.monotonic() < end and not self.stopping.is_set():
+            if (health := service.health()) is not None:
+                return health
+            time.sleep(0.1)
+        return {}
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Of the libraries, as installed beside the worker; a training environment of its own reports its own."""
+        found = {"python": ".".join(map(str, sys.version_info[:3]))}
+        for name in _LIBRARIES:
+            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+                found[name] = importlib.metadata.version(name)
+        return found
