@@ -93,6 +93,12 @@ class Verifier:
         if whole is not None:
             self.recommendation = self._recommend(whole)
 
+    def consider(self, tried: Tried) -> None:
+        """A patch that was found otherwise: recommended, if it cures the job and nothing as small did."""
+        known = self.recommendation
+        if tried.cures_all and (known is None or len(tried.patch) < len(known.patch)):
+            self.recommendation = self._recommend(tried)
+
     def _try_base(self) -> Tried | None:
         """The patches of all that keeps the config from starting, together: alone, none of them can run."""
         if not self.base:

@@ -18,6 +18,7 @@ from hotfire.rules.evidence import (
     Evidence,
     Finding,
     Fix,
+    Guilty,
     Judgement,
     PatchOperation,
     Plan,
@@ -27,11 +28,13 @@ from hotfire.rules.evidence import (
 )
 from hotfire.rules.verdict import headline_of
 from hotfire.rules.zero.compare import compare
+from hotfire.rules.zero.verdict import zero_verdict
 from hotfire.v1 import report_pb2, spec_pb2
 from hotfire.wire import WireError
 from hotfire_service.store import ArtifactStore
 from hotfire_workers import environment, events, fixes, plan, report, rowviews
 from hotfire_workers.adapt import Adapted, adapt
+from hotfire_workers.bisect import Bisection
 from hotfire_workers.budget import Budget
 from hotfire_workers.environment import WorkerFacts
 from hotfire_workers.events import Sink
@@ -151,6 +154,7 @@ class _Preflight:
         verifier = self._verify(bench, base, stops)
         if reference_first:
             self._run_stages(bench)
+        self._bisect(bench, verifier)
         return self._finish(verifier)
 
     def _nothing_to_try(self, stops: list[Finding]) -> str | None:
@@ -280,6 +284,18 @@ class _Preflight:
         )
         verifier.run()
         return verifier
+
+    def _bisect(self, bench: Bench, verifier: Verifier | None) -> None:
+        """Looks for guilty keys, where the reference trains, the job does not, and no fix has found them."""
+        if not (self._plan.bisect and bench.compares and bench.reference is not None):
+            return
+        verdict = zero_verdict(self._evidence(trials=self._stand.trials))
+        if verdict.guilty not in (Guilty.STAGE, Guilty.UNKNOWN):
+            return
+        self._sink.append(events.progress("trial", "looking for the guilty keys"))
+        tried = Bisection(bench, bench.reference).run()
+        if tried is not None and verifier is not None:
+            verifier.consider(tried)
 
     # --- The end ------------------------------------------------------------------------------------------
 

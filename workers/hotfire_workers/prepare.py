@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hotfire.rules.evidence import DataEvidence, ModelFacts, PrepareRequest
-from hotfire_workers import devices, rowtexts
+from hotfire_workers import devices, gguf_header, rowtexts
 from hotfire_workers.adapt import Adapted
 from hotfire_workers.budget import Budget
 from hotfire_workers.forecast import Forecast, forecast
@@ -202,7 +202,7 @@ class Preparer:
             available_bytes=host if device is None else int(device * self.settings.memory_share),
             per_rank=device is not None,
             num_layers=model.get("num_layers"),
-            weights_bytes=_gguf_bytes(model["path"]),
+            num_parameters=_gguf_parameters(model["path"]),
         )
 
 
@@ -230,8 +230,8 @@ def read_config(path: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _gguf_bytes(path: str) -> int | None:
-    """Size of the GGUF file that is the model, or the only one in its folder."""
+def _gguf_parameters(path: str) -> int | None:
+    """Parameters of the GGUF file that is the model, or the only one in its folder."""
     place = Path(path)
     files = [place] if place.suffix == ".gguf" else sorted(place.glob("*.gguf")) if place.is_dir() else []
-    return files[0].stat().st_size if len(files) == 1 and files[0].is_file() else None
+    return gguf_header.count_parameters(files[0]) if len(files) == 1 else None

@@ -64,7 +64,7 @@ class WorkerSettings(BaseSettings):
     # --- How much -----------------------------------------------------------------------------------------
     memory_bytes: int | None = Field(default=None, gt=0)
     """Host memory of all slots together; absent: what the machine (or the cgroup) has."""
-    memory_share: float = Field(default=0.75, gt=0, le=1)
+    memory_share: float = Field(default=0.85, gt=0, le=1)
     """Share of a slot's memory that the forecast may fill."""
     max_fetch_bytes: int = Field(default=64 * 2**30, gt=0)
     """The most that is fetched for one source."""

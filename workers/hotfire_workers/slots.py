@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -124,6 +125,10 @@ class SlotLocks:
                 os.close(descriptor)
             return
         raise RuntimeError(f"all {self._count} slots are in use")
+
+    def remove(self) -> None:
+        """Deletes the folder: the worker has stopped."""
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def num_held(self) -> int:
         """How many are in use, by this or any other process."""

@@ -104,6 +104,7 @@ class Station:
         """Ends the warm processes, and says good-bye to the ledger."""
         for service in self.services:
             service.stop()
+        self._locks.remove()
         with contextlib.suppress(StoreError):
             self.ledger.worker_gone(self.name)
 

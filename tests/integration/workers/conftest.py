@@ -13,7 +13,10 @@ from hotfire_service.store import StoreSettings
 from hotfire_workers.runner.service import WarmService
 from hotfire_workers.settings import WorkerSettings
 
-sys.path.insert(0, str(Path(__file__).parent))  # pytest's importlib mode does not
+# pytest's importlib mode does not make them importable.
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[3]))
+sys.path.insert(0, str(Path(__file__).parents[2] / "unit" / "workers"))
 
 from worker_helpers import EXAMPLES, WorkerProcess
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 
 import grpc.aio
 import pytest
@@ -41,9 +41,11 @@ class Front:
         self, name: str, condition: Callable[[preflight_pb2.Preflight], object], timeout_s: float = 60
     ) -> preflight_pb2.Preflight:
         async def poll() -> preflight_pb2.Preflight:
-            while not condition(preflight := await self.get(name)):
+            while True:
+                preflight = await self.get(name)
+                if condition(preflight):
+                    return preflight
                 await asyncio.sleep(0.1)
-            return preflight
 
         return await asyncio.wait_for(poll(), timeout_s)
 
@@ -68,13 +70,12 @@ def in_trial(preflight: preflight_pb2.Preflight) -> bool:
 
 async def eventually(condition: Callable[[], object], timeout_s: float) -> None:
     async def poll() -> None:
-        while not condition():
+        while True:
+            if condition():
+                return
             await asyncio.sleep(0.05)
 
     await asyncio.wait_for(poll(), timeout_s)
-
-
-Kill = Callable[[int], Awaitable[None]]
 
 
 async def test_a_task_killed_in_a_trial_is_run_again(front: Front, worker: WorkerProcess) -> None:
@@ -128,11 +129,9 @@ async def test_a_stopped_worker_gives_its_preflight_back(
     front: Front, new_worker: Callable[..., WorkerProcess]
 ) -> None:
     first = new_worker(HOTFIRE_WORKER_POOL="stopping")
-    spec = job("glm4-healthy", "plan.num_steps=4")
+    spec = long_job()
     spec.plan.pool = "stopping"
-    long = long_job()
-    long.plan.pool = "stopping"
-    name = await front.create(long)
+    name = await front.create(spec)
     await front.until(name, in_trial)
     await eventually(first.ranks, 10)
     ranks = first.ranks()

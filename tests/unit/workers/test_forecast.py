@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 
+from hotfire_workers import gguf_header
 from hotfire_workers.forecast import count_parameters, forecast, num_layers_of
 
 LLAMA_7B = {
@@ -74,6 +77,36 @@ def test_a_gpu_holds_one_rank():
     assert of(LLAMA_7B, 160, per_rank=True).max_num_layers is None
 
 
-def test_a_gguf_file_is_judged_by_its_size():
-    assert of({}, 8, weights_bytes=90 * 2**20).fits
-    assert not of({}, 8, weights_bytes=5 * 2**30).fits
+def write_gguf(path, shapes, *, num_tensors=None):
+    """A header with every kind of value, and tensors of these shapes."""
+
+    def text(value):
+        return struct.pack("<Q", len(value)) + value
+
+    values = [
+        text(b"general.architecture") + struct.pack("<I", 8) + text(b"llama"),
+        text(b"llama.block_count") + struct.pack("<II", 4, 30),
+        text(b"general.flag") + struct.pack("<IB", 7, 1),
+        text(b"tokens") + struct.pack("<IIQ", 9, 8, 2) + text(b"a") + text(b"bc"),
+        text(b"scores") + struct.pack("<IIQff", 9, 6, 2, 0.5, 1.0),
+    ]
+    tensors = [text(b"t") + struct.pack(f"<I{len(s)}QIQ", len(s), *s, 0, 0) for s in shapes]
+    head = struct.pack("<4sIQQ", b"GGUF", 3, len(shapes) if num_tensors is None else num_tensors, len(values))
+    path.write_bytes(head + b"".join(values) + b"".join(tensors))
+
+
+def test_a_gguf_file_is_counted_from_its_header(tmp_path):
+    path = tmp_path / "m.gguf"
+    write_gguf(path, [(64, 512), (64,)])
+    assert gguf_header.count_parameters(path) == 64 * 512 + 64
+    assert of({}, 8, num_parameters=135_000_000).fits
+    assert not of({}, 8, num_parameters=10**9).fits
+
+
+def test_a_damaged_gguf_file_is_not_counted(tmp_path):
+    path = tmp_path / "m.gguf"
+    write_gguf(path, [(4,)], num_tensors=2**40)
+    assert gguf_header.count_parameters(path) is None
+    path.write_bytes(b"GGUF")
+    assert gguf_header.count_parameters(path) is None
+    assert gguf_header.count_parameters(tmp_path / "absent") is None

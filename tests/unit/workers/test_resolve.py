@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+from pathlib import Path
 
 import pytest
 from scripted import settings
@@ -63,9 +64,9 @@ def test_an_allowed_scheme_is_fetched_within_the_limit(resolver):
     filesystem.pipe("/jobs/model/sub/a.json", b"{}")
     allowed = resolver(allowed_uri_schemes=["file", "memory"])
     path = allowed.data(spec_pb2.DataSpec(uri="memory://jobs/rows.jsonl"))["path"]
-    assert open(path).read() == '{"text": "a"}\n'
+    assert Path(path).read_text() == '{"text": "a"}\n'
     folder = allowed.model(spec_pb2.ModelSpec(uri="memory://jobs/model"))["path"]
-    assert open(f"{folder}/sub/a.json").read() == "{}"
+    assert Path(f"{folder}/sub/a.json").read_text() == "{}"
     with pytest.raises(NotAllowedError, match="MAX_FETCH_BYTES"):
         resolver(allowed_uri_schemes=["memory"], max_fetch_bytes=5).data(
             spec_pb2.DataSpec(uri="memory://jobs/rows.jsonl")
@@ -88,8 +89,8 @@ def test_artifacts_are_fetched_and_unpacked(resolver, tmp_path):
     model = it.artifacts.put((tmp_path / "m.tar").read_bytes(), max_bytes=2**20)
     data = it.artifacts.put(b'{"text": "a"}\n', max_bytes=2**20)
     folder = it.model(spec_pb2.ModelSpec(artifact=model))["path"]
-    assert open(f"{folder}/config.json").read() == "{}"
-    assert open(it.data(spec_pb2.DataSpec(artifact=data))["path"]).read() == '{"text": "a"}\n'
+    assert Path(f"{folder}/config.json").read_text() == "{}"
+    assert Path(it.data(spec_pb2.DataSpec(artifact=data))["path"]).read_text() == '{"text": "a"}\n'
     with pytest.raises(ArtifactMissing):
         it.data(spec_pb2.DataSpec(artifact="artifacts/" + "0" * 64))
 
@@ -97,5 +98,5 @@ def test_artifacts_are_fetched_and_unpacked(resolver, tmp_path):
 def test_inline_rows_become_lines(resolver):
     rows = [{"text": "ä", "n": 3}, {"text": "b"}]
     data = spec_pb2.DataSpec(rows=[wire.dict_to_struct(row) for row in rows])
-    lines = open(resolver().data(data)["path"], encoding="utf-8").read().splitlines()
+    lines = Path(resolver().data(data)["path"]).read_text(encoding="utf-8").splitlines()
     assert [json.loads(line) for line in lines] == rows
