@@ -113,11 +113,36 @@ def _name_of_non_finite(value: float) -> str:
 
 def message_to_dict(message: Message) -> dict[str, Any]:
     """The JSON form of a message as Python objects."""
-    return json_format.MessageToDict(
+    printed = json_format.MessageToDict(
         _without_raw_non_finite(message),
         preserving_proto_field_name=True,
         always_print_fields_with_no_presence=True,
     )
+    result: dict[str, Any] = _with_integers(message, printed)
+    return result
+
+
+def _with_integers(message: Message, printed: Any) -> Any:
+    """protobuf prints every number of a Struct as a float: integral ones become integers."""
+    if isinstance(message, struct_pb2.Struct):
+        return struct_to_dict(message)
+    if isinstance(message, struct_pb2.Value):
+        return value_to_python(message)
+    if not isinstance(printed, dict):  # a Timestamp, a Duration
+        return printed
+    field: Field
+    for field, value in message.ListFields():
+        if field.message_type is None or field.name not in printed:
+            continue
+        inner = printed[field.name]
+        if _is_map(field):
+            if field.message_type.fields_by_name["value"].message_type is not None:
+                printed[field.name] = {str(k): _with_integers(v, inner[str(k)]) for k, v in value.items()}
+        elif is_repeated(field):
+            printed[field.name] = [_with_integers(v, p) for v, p in zip(value, inner, strict=True)]
+        else:
+            printed[field.name] = _with_integers(value, inner)
+    return printed
 
 
 def message_to_json(message: Message, *, indent: int | None = 2) -> str:

@@ -146,7 +146,8 @@ class Verifier:
                 reason=f"{self.max_trials} fix trials were made, which is the limit here",
             )
             return None
-        tried = self.bench.try_patch(merged([on, proposal.fix.patch]))
+        # Where the two touch one place, the fix in question is what is to be tried.
+        tried = self.bench.try_patch(merged([proposal.fix.patch, on]))
         note = f"on top of {describe_patch(list(on))}" if on else None
         self._conclude(proposal.finding, proposal.fix, tried, note=note)
         return tried

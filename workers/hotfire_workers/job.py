@@ -113,17 +113,16 @@ def blocks_start(finding: Finding) -> bool:
 
 
 def merged(patches: Sequence[Sequence[PatchOperation]]) -> list[PatchOperation]:
-    """Several patches as one: an operation that an earlier one has already done is left out.
-
-    Where two want different values at one place, the earlier one wins.
-    """
+    """Several patches as one. Where two want to change one place (or a part of it), the earlier one wins."""
     result: list[PatchOperation] = []
-    paths: set[str] = set()
     for patch in patches:
-        new = [operation for operation in patch if operation.path not in paths]
-        paths |= {operation.path for operation in new}
-        result += copy.deepcopy(new)
-    return result
+        result += [operation for operation in patch if not any(_overlap(operation, o) for o in result)]
+    return copy.deepcopy(result)
+
+
+def _overlap(one: PatchOperation, other: PatchOperation) -> bool:
+    a, b = one.path + "/", other.path + "/"
+    return a.startswith(b) or b.startswith(a)
 
 
 def patch_key(patch: Sequence[PatchOperation]) -> str:

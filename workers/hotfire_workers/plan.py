@@ -20,6 +20,8 @@ STAGES = (0, 1, 2, 3)
 #: Steps at the schedule's peak: they show what the first steps of a warm-up hide.
 _NUM_PEAK_STEPS = 3
 _ATTEMPTS_PER_STEP = 5
+#: Of the trials that only compare: a search for the loss scale that takes longer is the candidate's to show.
+_FEWER_ATTEMPTS_PER_STEP = 3
 _DEFAULT_SEED = 42
 
 
@@ -43,6 +45,7 @@ class Planner:
         """The trial of a job; with role REFERENCE the same loop without DeepSpeed."""
         plan = job.evidence.plan or Plan()
         is_reference = role is Role.REFERENCE
+        is_main = role in (Role.CANDIDATE, Role.REFERENCE)
         num_steps = max(1, plan.num_steps)
         return TrialRequest(
             name=name,
@@ -57,7 +60,7 @@ class Planner:
             num_ranks=adapted.num_ranks,
             num_steps=num_steps,
             num_peak_steps=min(_NUM_PEAK_STEPS, num_steps // 2),
-            max_attempts=_ATTEMPTS_PER_STEP * num_steps,
+            max_attempts=num_steps * (_ATTEMPTS_PER_STEP if is_main else _FEWER_ATTEMPTS_PER_STEP),
             total_steps=total_steps(job, adapted),
             micro_batch_size=adapted.micro_batch_size,
             gradient_accumulation_steps=adapted.gradient_accumulation_steps,
@@ -94,7 +97,9 @@ _DECISIVE = (
     "emulate_fp16",
 )
 #: What the reference takes from the config.
-_FOR_REFERENCE = ("optimizer", "scheduler", "gradient_clipping", "fp16", "bf16", "bfloat16", "torch_autocast")
+_FOR_REFERENCE = ("optimizer", "scheduler", "gradient_clipping", "torch_autocast")
+#: Of these only whether they are on: its loss scaling is torch's own.
+_PRECISIONS = ("fp16", "bf16", "bfloat16")
 
 
 def effective_key(request: TrialRequest) -> str:
@@ -106,7 +111,11 @@ def reference_key(request: TrialRequest) -> str:
     """Two references with the same key go the same way, whatever else stands in the config."""
     values = {name: getattr(request, name) for name in _DECISIVE}
     config = request.reference_config or {}
-    values["reference_config"] = {name: config[name] for name in _FOR_REFERENCE if name in config}
+    taken = {name: config[name] for name in _FOR_REFERENCE if name in config}
+    for name in _PRECISIONS:
+        if isinstance(section := config.get(name), dict):
+            taken[name] = section.get("enabled")
+    values["reference_config"] = taken
     return _key(values)
 
 

@@ -79,7 +79,7 @@ class Resolver:
             "format": spec_pb2.Format.Name(data.format).removeprefix("FORMAT_") if data.format else "AUTO",
             "role_mapping": dict(data.role_mapping),
             "columns": dict(data.columns),
-            "redact": data.redact,
+            "redact": data.redact or self.settings.redact,
         }
         if data.rows:
             values["path"] = str(self._inline(data))

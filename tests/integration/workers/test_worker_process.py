@@ -147,3 +147,22 @@ async def test_a_stopped_worker_gives_its_preflight_back(
     await front.until(name, lambda p: in_trial(p) and p.attempt == 1)
     await front.stub.CancelPreflight(service_pb2.CancelPreflightRequest(name=name))
     assert State.Name((await front.end(name, 15)).state) == "STATE_CANCELLED"
+
+
+@pytest.mark.slow
+async def test_a_worker_killed_as_a_whole_is_replaced(
+    front: Front, new_worker: Callable[..., WorkerProcess]
+) -> None:
+    first = new_worker(HOTFIRE_WORKER_POOL="killed")
+    spec = job("glm4-healthy", "plan.num_steps=4")
+    spec.plan.pool = "killed"
+    name = await front.create(spec)
+    await front.until(name, in_trial)
+    await eventually(first.ranks, 10)
+    ranks = first.ranks()
+    assert first.process is not None
+    first.process.kill()
+    await eventually(lambda: not any(rank.is_running() for rank in ranks), 10)
+    await asyncio.to_thread(new_worker, HOTFIRE_WORKER_POOL="killed")
+    preflight = await front.end(name)
+    assert (State.Name(preflight.state), preflight.attempt) == ("STATE_SUCCEEDED", 2), preflight.error

@@ -32,6 +32,17 @@ def test_skipped_steps_do_not_count_and_are_measured_again() -> None:
     assert pace.attempts == 5
 
 
+def test_a_loss_scale_that_never_moves_ends_a_trial_in_which_nothing_is_applied() -> None:
+    stuck = Pace(num_steps=8, num_peak_steps=3, max_attempts=40)
+    searching = Pace(num_steps=8, num_peak_steps=3, max_attempts=40)
+    for attempt in range(8):
+        assert not stuck.finished
+        stuck.record(applied=False, loss_scale=2.0**24)
+        searching.record(applied=False, loss_scale=2.0 ** (32 - attempt))
+    assert stuck.finished
+    assert not searching.finished
+
+
 def test_attempts_end_a_trial_in_which_nothing_is_applied() -> None:
     pace = Pace(num_steps=8, num_peak_steps=3, max_attempts=6)
     assert len(run(pace, [False] * 40)) == 6

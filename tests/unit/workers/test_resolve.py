@@ -100,3 +100,9 @@ def test_inline_rows_become_lines(resolver):
     data = spec_pb2.DataSpec(rows=[wire.dict_to_struct(row) for row in rows])
     lines = Path(resolver().data(data)["path"]).read_text(encoding="utf-8").splitlines()
     assert [json.loads(line) for line in lines] == rows
+
+
+def test_an_operator_can_redact_everything(resolver):
+    data = spec_pb2.DataSpec(rows=[wire.dict_to_struct({"text": "a"})])
+    assert resolver(redact=True).data(data)["redact"] is True
+    assert resolver().data(data)["redact"] is False

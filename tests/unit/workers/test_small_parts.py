@@ -8,7 +8,7 @@ import os
 import pytest
 from scripted import CONFIG, settings, spec
 
-from hotfire.rules.evidence import PatchOperation, Plan
+from hotfire.rules.evidence import PatchOperation, Plan, TrialRequest
 from hotfire_workers import plan, rundir
 from hotfire_workers.budget import Budget
 from hotfire_workers.devices import Gpu, _visible, available_bytes, memory_bytes
@@ -139,6 +139,27 @@ def test_patches_are_merged_the_earlier_wins():
         ("/training/b", 2),
         ("/training/c", 4),
     ]
+
+
+def test_a_merged_patch_changes_no_place_twice():
+    one, two = (
+        [op("/deepspeed/fp16/loss_scale", kind="remove")],
+        [op("/deepspeed/fp16", {}), op("/deepspeed/fp16x", 1)],
+    )
+    assert [o.path for o in merged([one, two])] == ["/deepspeed/fp16/loss_scale", "/deepspeed/fp16x"]
+
+
+def test_the_reference_does_not_hang_on_the_loss_scale():
+    def request(**fp16):
+        config = {"fp16": {"enabled": True, **fp16}, "zero_optimization": {"stage": len(fp16)}}
+        return TrialRequest(
+            name="r", role="REFERENCE", run_dir="", prepared_dir="", model={}, training={}, deepspeed=None,
+            reference_config=config, loop="TRAINER", num_ranks=2,
+        )  # fmt: skip
+
+    assert plan.reference_key(request(loss_scale=8)) == plan.reference_key(request())
+    assert plan.effective_key(request(loss_scale=8)) != plan.effective_key(request())
+    assert plan.reference_key(request(enabled=False)) != plan.reference_key(request())
 
 
 def test_another_stage_goes_without_what_only_stage_3_knows(tmp_path):

@@ -65,6 +65,9 @@ def run_engine(context: RankContext, rows: list[dict[str, Any]]) -> None:
     recorder = StepRecorder(context, mean_over_micro_batches=True)
     with writer.during("arguments"):
         arguments = with_defaults(request.training)
+        if request.loop == "DEEPSPEED" and not request.training.get("lr_scheduler_type"):
+            # The Trainer's default is its own: in a loop over deepspeed.initialize nobody makes a schedule.
+            arguments["lr_scheduler_type"] = "constant"
         context.ignored_arguments += [
             name for name, value in request.training.items()
             if value is not None and name not in _APPLIED and name not in OURS

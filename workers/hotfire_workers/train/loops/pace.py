@@ -7,7 +7,7 @@ rate, because inside a warm-up a good rate and a ruinous one draw the same loss 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
@@ -25,6 +25,7 @@ class Pace:
     max_attempts: int
     attempts: int = 0
     applied: int = 0
+    _scales: set[float | None] = field(default_factory=set)
 
     @property
     def num_scheduled(self) -> int:
@@ -49,9 +50,15 @@ class Pace:
     @property
     def finished(self) -> bool:
         """Enough was applied, or enough was tried."""
-        return self.applied >= self.num_steps or self.attempts >= self.max_attempts
+        return self.applied >= self.num_steps or self.attempts >= self.max_attempts or self.is_stuck
 
-    def record(self, *, applied: bool) -> None:
-        """Counts the attempt that has just ended."""
+    @property
+    def is_stuck(self) -> bool:
+        """Nothing was ever applied and the loss scale never moved: more attempts would skip like these."""
+        return self.applied == 0 and self.attempts >= self.num_steps and len(self._scales - {None}) == 1
+
+    def record(self, *, applied: bool, loss_scale: float | None = None) -> None:
+        """Counts the attempt that has just ended, taken with this loss scale."""
         self.attempts += 1
+        self._scales.add(loss_scale)
         self.applied += int(applied)

@@ -58,6 +58,7 @@ class StepProbe:
         self._last: _LastApplied | None = None
         self._skipped = 0
         self._measuring = False
+        self._loss_scale: float | None = None
 
     @property
     def some_loss_not_finite(self) -> bool:
@@ -76,11 +77,12 @@ class StepProbe:
         if pace.at_peak:
             for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=False):
                 group["lr"] = peak
+        self._loss_scale = layout.scale() if layout is not None else None
         fields: dict[str, Any] = {
             "step": pace.step,
             "phase": "PEAK" if pace.at_peak else "SCHEDULED",
             "learning_rate": float(self._optimizer.param_groups[0]["lr"]),
-            "loss_scale": layout.scale() if layout is not None else None,
+            "loss_scale": self._loss_scale,
             "grad_norm_measured": None,
             "num_silent_parameters": None,
             "first_non_finite_parameter": None,
@@ -123,7 +125,7 @@ class StepProbe:
                 self._update = update
         if applied and self._norms is not None and self._silent is not None:
             self._last = _LastApplied(self._norms.squares, self._silent)
-        self._context.pace.record(applied=applied)
+        self._context.pace.record(applied=applied, loss_scale=self._loss_scale)
         if update is not None and applied:
             self.write_groups()
         return {
