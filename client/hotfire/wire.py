@@ -123,7 +123,7 @@ def message_to_dict(message: Message) -> dict[str, Any]:
 
 
 def _with_integers(message: Message, printed: Any) -> Any:
-    """protobuf prints every number of a Struct as a float: integral ones become integers."""
+    """Makes integral numbers of Structs integers; protobuf prints all of them as floats."""
     if isinstance(message, struct_pb2.Struct):
         return struct_to_dict(message)
     if isinstance(message, struct_pb2.Value):
