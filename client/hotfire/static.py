@@ -31,11 +31,27 @@ def static_evidence(spec: spec_pb2.PreflightSpec, *, model_config: dict[str, Any
             loop=training.get("loop"),
             model_config=model_config,
             world_size=cluster.world_size,
+            version=cluster.versions.get("deepspeed"),
         )
         config.effective, config.unresolved = resolved.config, resolved.unresolved
     return Evidence(
         config=config, training=training, cluster=cluster, plan=plan_of(spec.plan), spec=spec_document(spec)
     )
+
+
+def job_evidence(spec: spec_pb2.PreflightSpec, *, model_config: dict[str, Any] | None = None) -> Evidence:
+    """The same for a job that is to run: one that names no loop runs in the HF Trainer, and the rules are told so.
+
+    (`hotfire lint` of a file alone assumes nothing.) The spec document, which patches apply to, is left alone.
+    """
+    told = spec_pb2.PreflightSpec()
+    told.CopyFrom(spec)
+    del told.data.rows[:]
+    if not told.training.loop:
+        told.training.loop = spec_pb2.LOOP_TRAINER
+    evidence = static_evidence(told, model_config=model_config)
+    evidence.spec = spec_document(spec)
+    return evidence
 
 
 def deepspeed_config(message: spec_pb2.DeepSpeedSpec) -> DeepSpeedConfig:

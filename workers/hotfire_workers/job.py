@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,8 +10,7 @@ from typing import Any
 
 from hotfire import static, wire
 from hotfire.patch import apply_patch
-from hotfire.rules.engine import find_rule
-from hotfire.rules.evidence import Evidence, Finding, Judgement, PatchOperation, Severity
+from hotfire.rules.evidence import Evidence, Finding, Judgement, PatchOperation
 from hotfire.v1 import spec_pb2
 
 CANNOT_START = "the config cannot start"
@@ -52,18 +50,8 @@ class Job:
 
 
 def job_of(spec: spec_pb2.PreflightSpec, *, model_config: dict[str, Any] | None = None) -> Job:
-    """The job as submitted.
-
-    A spec that names no loop means the HF Trainer (contract): the rules are told so, the document is left alone.
-    """
-    document = static.spec_document(spec)
-    told = spec_pb2.PreflightSpec()
-    told.CopyFrom(spec)
-    del told.data.rows[:]
-    if not told.training.loop:
-        told.training.loop = spec_pb2.LOOP_TRAINER
-    evidence = static.static_evidence(told, model_config=model_config)
-    return Job(spec=spec, evidence=dataclasses.replace(evidence, spec=document))
+    """The job as submitted."""
+    return Job(spec=spec, evidence=static.job_evidence(spec, model_config=model_config))
 
 
 def patched(job: Job, patch: Sequence[PatchOperation], *, model_config: dict[str, Any] | None = None) -> Job:
@@ -103,13 +91,7 @@ def _spec_from(original: spec_pb2.PreflightSpec, document: dict[str, Any]) -> sp
 
 def blocking(judgement: Judgement) -> list[Finding]:
     """The findings with which the job, as given, cannot start."""
-    return [f for f in judgement.findings if f.severity is Severity.ERROR and blocks_start(f)]
-
-
-def blocks_start(finding: Finding) -> bool:
-    """Its rule is marked so."""
-    rule = find_rule(finding.rule_id)
-    return rule is not None and rule.blocks_start
+    return [f for f in judgement.findings if f.blocks_start]
 
 
 def merged(patches: Sequence[Sequence[PatchOperation]]) -> list[PatchOperation]:

@@ -149,7 +149,7 @@ class Preparer:
                 allow_pickle=self.settings.pickle_weights,
                 allow_hub=self.settings.hub_access,
                 max_num_layers=prepared.forecast.max_num_layers if prepared.forecast else None,
-                seed=int(job.training.get("seed") or 42),
+                seed=int(job.training.get("seed", 42)),
                 reuse_model_dir=self._reusable(model),
                 make_weights=prepared.forecast is None or prepared.forecast.fits,
             ),

@@ -151,6 +151,8 @@ def _run(
     for finding in found:
         finding.rule, finding.rule_id = rule.name, rule.id
         finding.severity = finding.severity or rule.severity
+        if finding.blocks_start is None:
+            finding.blocks_start = rule.blocks_start and finding.severity is Severity.ERROR
         _add_line(finding, evidence)
     return found, check(Outcome.FOUND if found else Outcome.PASSED)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hotfire import static, wire
-from hotfire.rules.engine import find_rule, judge
-from hotfire.rules.evidence import Evidence, Finding, Judgement, Severity, Verification
+from hotfire.rules.engine import judge
+from hotfire.rules.evidence import Evidence, Finding, Judgement, Verification
 from hotfire.v1 import report_pb2, spec_pb2
 
 REASON = "the config cannot start"
@@ -19,7 +19,7 @@ class StartCheck:
 
     judgement: Judgement
     blocking: list[Finding]
-    """Errors of rules that are marked `blocks_start`."""
+    """Findings with which the job cannot start."""
     report: report_pb2.Report | None
     """Given: the preflight is finished at once with this. None: it is queued."""
 
@@ -30,10 +30,10 @@ def check_start(spec: spec_pb2.PreflightSpec) -> StartCheck:
     A job that cannot start is queued all the same if every blocking finding has a patch to try and the plan
     wants fixes verified; otherwise there is nothing for a worker to do.
     """
-    evidence = static.static_evidence(spec)
+    evidence = static.job_evidence(spec)
     evidence.unavailable.update(dict.fromkeys(_LATER, REASON))
     judgement = judge(evidence)
-    blocking = [f for f in judgement.findings if _blocks(f)]
+    blocking = [f for f in judgement.findings if f.blocks_start]
     report = None
     if blocking and (why := _nothing_to_try(evidence, blocking)):
         for finding in judgement.findings:
@@ -42,11 +42,6 @@ def check_start(spec: spec_pb2.PreflightSpec) -> StartCheck:
                     fix.verification, fix.reason = Verification.NOT_TRIED, why
         report = wire.record_to_message(judgement, report_pb2.Report)
     return StartCheck(judgement=judgement, blocking=blocking, report=report)
-
-
-def _blocks(finding: Finding) -> bool:
-    rule = find_rule(finding.rule_id)
-    return rule is not None and rule.blocks_start and finding.severity is Severity.ERROR
 
 
 def _nothing_to_try(evidence: Evidence, blocking: list[Finding]) -> str | None:

@@ -66,6 +66,8 @@ def _finding(evidence: Evidence, config: dict[str, Any], issue: Issue) -> Findin
     return Finding(
         message=". ".join(parts) + ".",
         severity=severity,
+        # A section that is off because of its name is wrong, but the job starts, and can be tried.
+        blocks_start=severity is Severity.ERROR and issue.refused,
         location=place(evidence, issue.pointer),
         evidence={
             "key": name,

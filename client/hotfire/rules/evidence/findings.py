@@ -64,6 +64,9 @@ class Finding:
     alternatives: list[Fix] = field(default_factory=list)
     rule: str = ""
     rule_id: str = ""
+    # Not on the wire:
+    blocks_start: bool | None = None
+    """The job, as given, cannot start. None: an ERROR of a rule that is marked so; the engine writes it out."""
 
 
 @dataclass(kw_only=True, slots=True)
