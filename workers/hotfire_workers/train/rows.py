@@ -172,7 +172,7 @@ class _Preparation:
         evidence.rejected.sort(key=lambda r: r.row)
         evidence.notes += encoder.notes + self._collator_notes()
         evidence.extra = self._extra(encoder, measure, observer)
-        return self._result(None if self.redact or tokens.tokenizer is None else measure.text)
+        return self._result(None if self.redact or tokens.tokenizer is None else measure.decode)
 
     def _measure(self, *, masked: bool) -> Measure:
         tokenizer = self.tokens.tokenizer
@@ -187,11 +187,11 @@ class _Preparation:
             masked=masked,
         )
 
-    def _result(self, text: Callable[[int], str] | None) -> PreparedSample:
+    def _result(self, decode: Callable[[list[int]], str] | None) -> PreparedSample:
         evidence = self.evidence
         notable = notable_rows(evidence.rows)
         shown = list(notable.items())[: self.request.num_samples]
-        evidence.samples = [token_view(evidence.rows[i], why=why, text=text) for i, why in shown]
+        evidence.samples = [token_view(evidence.rows[i], why=why, decode=decode) for i, why in shown]
         # The rows that are worth a look come first, so that a few steps meet them; then the file's order.
         order = [*notable, *(i for i in range(len(evidence.rows)) if i not in notable)]
         rows = [evidence.rows[i] for i in order]
@@ -200,7 +200,7 @@ class _Preparation:
             num_viewed += row.num_tokens
             if num_viewed > _MAX_VIEWED_TOKENS:
                 break
-            views.append(token_view(row, why=notable.get(index, ""), text=text))
+            views.append(token_view(row, why=notable.get(index, ""), decode=decode))
         return PreparedSample(evidence=evidence, batch_rows=[self._batch_row(r) for r in rows], views=views)
 
     def _batch_row(self, row: PreparedRow) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from hotfire.dsconfig.hjson_reader import escape
 from hotfire.rules.engine import Skip
 from hotfire.rules.evidence import Evidence, Location, PatchOperation
 
+LOADERS = {"TRAINER": "the HF Trainer", "ACCELERATE": "accelerate"}
+"""Loops whose loader reads strict JSON, fills in "auto", and insists on a zero_optimization section."""
 ROOT = "/deepspeed"
 
 

@@ -7,7 +7,17 @@ from typing import Any
 
 from hotfire.dsconfig.inspection import Issue, inspect
 from hotfire.dsconfig.values import plain
-from hotfire.rules.config.common import beside, config_of, dotted, drop, move, named, place, version_of
+from hotfire.rules.config.common import (
+    LOADERS,
+    beside,
+    config_of,
+    dotted,
+    drop,
+    move,
+    named,
+    place,
+    version_of,
+)
 from hotfire.rules.engine import Rule
 from hotfire.rules.evidence import Evidence, Finding, Fix, Severity
 
@@ -66,8 +76,10 @@ def _finding(evidence: Evidence, config: dict[str, Any], issue: Issue) -> Findin
     return Finding(
         message=". ".join(parts) + ".",
         severity=severity,
-        # A section that is off because of its name is wrong, but the job starts, and can be tried.
-        blocks_start=severity is Severity.ERROR and issue.refused,
+        # With a section off because of its name a job starts, and can be tried; only the loaders of the Trainer
+        # and accelerate insist on this one section.
+        blocks_start=severity is Severity.ERROR
+        and (issue.refused or (issue.suggestion == "zero_optimization" and evidence.loop in LOADERS)),
         location=place(evidence, issue.pointer),
         evidence={
             "key": name,

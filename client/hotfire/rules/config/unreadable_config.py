@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hotfire.rules.config.common import ROOT, place
+from hotfire.dsconfig import schema
+from hotfire.rules.config.common import LOADERS, ROOT, place
 from hotfire.rules.engine import Rule
 from hotfire.rules.evidence import (
     Evidence,
@@ -16,7 +17,6 @@ from hotfire.rules.evidence import (
     Severity,
 )
 
-_LOADERS = {"TRAINER": "the HF Trainer", "ACCELERATE": "accelerate"}
 _ADVICE = {
     "syntax": "Correct the text at this place.",
     "placeholder": "Fill the template in, and check the result.",
@@ -73,7 +73,7 @@ class UnreadableConfig(Rule):
 def _hjson(evidence: Evidence, problem: ReadProblem) -> Iterable[Finding]:
     if evidence.loop == "DEEPSPEED":
         return
-    loader = _LOADERS.get(evidence.loop or "")
+    loader = LOADERS.get(evidence.loop or "")
     message = f"{problem.message[:1].upper()}{problem.message[1:]}"
     if loader is not None:
         message += f": {loader} reads strict JSON."
@@ -92,10 +92,12 @@ def _hjson(evidence: Evidence, problem: ReadProblem) -> Iterable[Finding]:
 
 
 def _no_zero_section(evidence: Evidence) -> Iterable[Finding]:
-    loader = _LOADERS.get(evidence.loop or "")
+    loader = LOADERS.get(evidence.loop or "")
     given = evidence.config.given if evidence.config is not None else None
     if loader is None or given is None or "zero_optimization" in given:
         return
+    if any(schema.edit_distance(str(key), "zero_optimization") <= 2 for key in given):
+        return  # unknown-key names the misspelling, and its patch cures this as well
     yield Finding(
         message=f"The config has no zero_optimization section, and {loader} refuses such a config "
         '("Please specify the ZeRO optimization config").',

@@ -68,3 +68,17 @@ def test_a_misspelling_beside_the_right_name_is_something_else() -> None:
 def test_good_and_comments() -> None:
     assert lint(UnknownKey, HEALTHY) == []
     assert lint(UnknownKey, '{"train_batch_size": 8, "_comment": "mine", "optimizer": {"_note": 1}}') == []
+
+
+def test_a_misspelt_zero_section_is_one_finding_and_blocks_where_the_loader_insists() -> None:
+    from hotfire.static import job_evidence, judge_static
+    from hotfire.v1 import spec_pb2
+
+    spec = spec_pb2.PreflightSpec()
+    spec.deepspeed.config_json = '{"train_micro_batch_size_per_gpu": "auto", "zero_optimisation": {"stage": 2}}'
+    (finding,) = [f for f in judge_static(job_evidence(spec)).findings if f.severity == "ERROR"]
+    assert (finding.rule, finding.blocks_start) == ("unknown-key", True)
+    spec.deepspeed.config_json = '{"train_batch_size": 8, "zero_optimisation": {"stage": 2}}'
+    spec.training.loop = spec_pb2.LOOP_DEEPSPEED
+    (finding,) = [f for f in judge_static(job_evidence(spec)).findings if f.severity == "ERROR"]
+    assert (finding.rule, finding.blocks_start) == ("unknown-key", False)

@@ -102,6 +102,15 @@ class Measure:
                 self._texts[token_id] = ""
         return self._texts[token_id]
 
+    def decode(self, ids: list[int]) -> str:
+        """Text of several tokens together."""
+        if len(ids) == 1:
+            return self.text(ids[0])
+        try:
+            return str(self.tokenizer.decode(ids))
+        except Exception:  # noqa: BLE001 - as in `text`
+            return ""
+
     def _num_leading_bos(self, ids: list[int]) -> int:
         if self.bos_token_id is None:
             return 0

@@ -8,21 +8,48 @@ from hotfire.rules.evidence import PreparedRow, Sample, Token
 from hotfire_workers.train.data.encode import IGNORED
 
 _MAX_TOKENS = 4096
+_UNDECODABLE = "\ufffd"
+_MAX_GROUP = 8
 
 
-def token_view(row: PreparedRow, *, why: str, text: Callable[[int], str] | None) -> Sample:
+def texts_of(ids: list[int], decode: Callable[[list[int]], str]) -> list[str]:
+    """The text of every token. A character of several tokens stands on the first of them.
+
+    A byte-level tokenizer cuts a character such as 茶 into bytes that have no text alone.
+
+    Args:
+        ids: Token ids of one row.
+        decode: Text of several tokens; undecodable bytes become U+FFFD.
+    """
+    texts: list[str] = []
+    while len(texts) < len(ids):
+        place = len(texts)
+        alone = decode([ids[place]])
+        group = [alone]
+        if _UNDECODABLE in alone:
+            for size in range(2, min(_MAX_GROUP, len(ids) - place) + 1):
+                together = decode(ids[place : place + size])
+                if _UNDECODABLE not in together:
+                    group = [together, *[""] * (size - 1)]
+                    break
+        texts += group
+    return texts
+
+
+def token_view(row: PreparedRow, *, why: str, decode: Callable[[list[int]], str] | None) -> Sample:
     """One row, token by token.
 
     Args:
         row: As prepared (after truncation and the collator).
         why: Why this row is shown.
-        text: Text of a token id; None: ids and flags only.
+        decode: Text of tokens; None: ids and flags only.
     """
     shown = list(zip(row.input_ids, row.labels, strict=True))[:_MAX_TOKENS]
     if len(row.input_ids) > _MAX_TOKENS:
         why = f"{why} (first {_MAX_TOKENS} of {len(row.input_ids)} tokens)"
+    texts: list[str | None] = [*texts_of([i for i, _ in shown], decode)] if decode else [None] * len(shown)
     tokens = [
-        Token(id=i, text=text(i) if text else None, trained=bool(place) and label != IGNORED)
+        Token(id=i, text=texts[place], trained=bool(place) and label != IGNORED)
         for place, (i, label) in enumerate(shown)
     ]
     return Sample(row=row.row, why=why, tokens=tokens)
