@@ -97,7 +97,7 @@ def _ranks(adapted: Adapted, plan: Plan | None, slot: Slot) -> None:
         what = f"{slot.max_ranks} ranks at most" if slot.is_cpu else f"{slot.max_ranks} GPUs"
         adapted.adaptations.append(
             Adaptation(
-                path="/cluster/num_gpus",
+                path="/plan/num_ranks",
                 before=wanted,
                 after=adapted.num_ranks,
                 reason=f"plan.num_ranks asks for {wanted} ranks, a slot of this worker has {what}",

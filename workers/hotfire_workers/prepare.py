@@ -157,7 +157,12 @@ class Preparer:
             should_stop=self.should_stop,
         )
         if result.error is not None:
-            why = f"the preparation failed: {result.error.type}: {result.error.message}"
+            if self.budget.is_over:
+                # The runner only knows that it was stopped.
+                why = "the time budget ran out while the model and the sample were prepared"
+                self.budget.missed("candidate")
+            else:
+                why = f"the preparation failed: {result.error.type}: {result.error.message}"
             prepared.unavailable = {"model": why, "data": why}
             prepared.problem = prepared.problem or why
             return prepared

@@ -48,6 +48,8 @@ def check(
         with connect(where, local=local, roots=loaded.roots, say=display.note) as connection:
             display.note("submitting")
             handle = connection.client.create_preflight(loaded, upload=upload, labels=labels)
+            # Now, because a command that is killed cannot say it any more.
+            display.note(f"accepted as {handle.id}")
             return follow(
                 connection,
                 handle,

@@ -36,6 +36,9 @@ class LogInterceptor(grpc.aio.ServerInterceptor):
         async def logged(context: Any) -> AsyncIterator[None]:
             structlog.contextvars.bind_contextvars(request=uuid.uuid4().hex[:12])
             started = time.monotonic()
+            # Not at the end: a stream that its client cancelled may be closed after grpc has destroyed the call,
+            # and asking a destroyed call for its peer is a segmentation fault.
+            peer = context.peer()
             cancelled = True
             try:
                 yield
@@ -50,7 +53,7 @@ class LogInterceptor(grpc.aio.ServerInterceptor):
                     tenant=call.tenant.get(),
                     code="CANCELLED" if cancelled else _code(context),
                     ms=round((time.monotonic() - started) * 1000, 1),
-                    peer=context.peer(),
+                    peer=peer,
                 )
 
         return wrap(handler, logged)

@@ -11,7 +11,12 @@ import sysconfig
 import threading
 from pathlib import Path
 
+import grpc
 import pytest
+from google.protobuf import json_format
+
+from hotfire.v1 import preflight_service_pb2 as service_pb2
+from hotfire.v1.preflight_service_pb2_grpc import PreflightServiceStub
 
 SERVICE = "hotfire.v1.PreflightService"
 BIN = Path(sysconfig.get_path("scripts"))
@@ -191,6 +196,31 @@ def test_term_ends_it_and_the_log_holds_no_row(service, grpcurl, tmp_path):
         "stopped",
     ]
     assert "secret" not in log
+
+
+def test_watchers_that_leave_at_any_moment_do_no_harm(service, store_settings, tmp_path, worker):
+    """grpc destroys a cancelled call before its handler is closed: nothing may be asked of it then."""
+    process, address = service
+    request = service_pb2.CreatePreflightRequest(preflight_id="left")
+    json_format.ParseDict({"spec": spec(tmp_path)}, request)
+    name = service_pb2.WatchPreflightRequest(name="preflights/left")
+    with grpc.insecure_channel(address) as channel:
+        stub = PreflightServiceStub(channel)
+        stub.CreatePreflight(request)
+        claim = worker.claim("left")
+        for number in range(20):
+            worker.step(claim, number)
+        worker.finish(claim)
+        # Not more: nobody reads the log, and a full pipe stops the service.
+        for number in range(150):
+            call = stub.WatchPreflight(name, timeout=10)
+            for _ in range(number % 25):
+                next(call)
+            call.cancel()
+            assert process.poll() is None
+        assert stub.GetPreflight(
+            service_pb2.GetPreflightRequest(name=name.name), timeout=10
+        ).preflight.report.verdict
 
 
 @pytest.mark.parametrize(

@@ -94,15 +94,18 @@ class WorkerProcess:
         assert self.process is not None
         found: list[psutil.Process] = []
         for process in psutil.Process(self.process.pid).children(recursive=True):
+            # Any of them may end while we look.
             with contextlib.suppress(psutil.NoSuchProcess):
+                parent = process.parent()
                 if (
-                    process.status() != psutil.STATUS_ZOMBIE
-                    and "hotfire_workers.train.warm" in process.cmdline()
+                    "hotfire_workers.train.warm" in _command(process)
+                    and "hotfire_workers.train.warm" in _command(parent)
+                    and process.status() != psutil.STATUS_ZOMBIE
                 ):
-                    parent = process.parent()
-                    if parent is not None and "hotfire_workers.train.warm" in parent.cmdline():
-                        found += [p for p in (process, *process.children(recursive=True)) if p not in found]
-        return [p for p in found if "hotfire_workers.runner.guardian" not in _command(p.parent())]
+                    found += [p for p in (process, *process.children(recursive=True)) if p not in found]
+        return [
+            p for p in found if "hotfire_workers.runner.guardian" not in _command(_parent(p)) and _lives(p)
+        ]
 
     def terminate(self) -> int:
         assert self.process is not None
@@ -132,3 +135,17 @@ def _command(process: psutil.Process | None) -> list[str]:
         return process.cmdline() if process is not None else []
     except psutil.NoSuchProcess:
         return []
+
+
+def _parent(process: psutil.Process) -> psutil.Process | None:
+    try:
+        return process.parent()
+    except psutil.NoSuchProcess:
+        return None
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -252,6 +252,22 @@ def test_unreadable_folders_say_what_to_do(tmp_path: Path, damage: Any, says: st
     assert prepared.data.num_rows_read == 2
 
 
+def test_a_folder_that_may_not_be_opened_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write_model(tmp_path / "m")
+    real = Path.is_file
+
+    def is_file(path: Path) -> bool:
+        # As for anybody but root, whom the tests may run as.
+        if path == source / "config.json":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(Path, "is_file", is_file)
+    prepared = prepare(tmp_path, source)
+    assert not prepared.model.readable
+    assert "m cannot be opened: Permission denied. Make it readable" in prepared.model.read_error
+
+
 def test_data_is_prepared_although_the_weights_are_missing(tmp_path: Path) -> None:
     source = write_model(tmp_path / "m", weights=False)
     prepared = prepare(tmp_path, source)

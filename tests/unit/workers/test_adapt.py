@@ -73,7 +73,7 @@ def test_groups_of_ranks_are_not_larger_than_the_world(tmp_path):
 def test_ranks_beyond_the_slot_are_left_out_and_said(tmp_path):
     job = job_of(spec(tmp_path, plan={"num_ranks": 16}))
     assert num_ranks_of(job.evidence.plan, CPU) == 4
-    assert paths(adapt(job, CPU))["/cluster/num_gpus"] == (16, 4)
+    assert paths(adapt(job, CPU))["/plan/num_ranks"] == (16, 4)
     assert num_ranks_of(job.evidence.plan, GPU) == 1
     assert num_ranks_of(None, GPU) == 1
     assert num_ranks_of(None, CPU) == 2

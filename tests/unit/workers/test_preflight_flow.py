@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from hotfire.rules.evidence import TrialError
 from hotfire.v1 import report_pb2
 from hotfire_workers.events import MemorySink, Stopped
 from hotfire_workers.preflight import run_preflight
-from hotfire_workers.runner.base import RunnerError
+from hotfire_workers.runner.base import PrepareResult, RunnerError
 
 V = report_pb2
 
@@ -161,6 +162,20 @@ def test_what_was_not_run_is_said(tmp_path):
     assert report.verdict == V.VERDICT_INCONCLUSIVE
     assert "budget-spent" in {f.rule for f in report.findings}
     assert runner.names == ["candidate"]
+
+
+def test_a_budget_that_ends_in_the_preparation_is_said(tmp_path):
+    class OutOfTime(ScriptedRunner):
+        def prepare(self, request, *, timeout_s, should_stop=None):
+            while not should_stop():
+                time.sleep(0.001)
+            return PrepareResult(error=TrialError(type="Stopped", message="stopped on request"))
+
+    report = run(tmp_path, OutOfTime(), plan={"time_budget": "0.01s"})
+    assert report.verdict == V.VERDICT_INCONCLUSIVE
+    assert "budget-spent" in {f.rule for f in report.findings}
+    assert "time budget of 0.01 s ran out" in report.headline
+    assert "on request" not in str(report)
 
 
 def test_a_model_that_does_not_load_is_a_finding_and_no_trial_is_run(tmp_path):

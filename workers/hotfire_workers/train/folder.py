@@ -176,6 +176,16 @@ def open_folder(
         UnreadableModelError: Missing, half there, or of an architecture that transformers does not know.
         BlockedModelError: It needs code of its own, and that is not allowed here.
     """
+    try:
+        return _open_folder(model, allow_remote_code=allow_remote_code, allow_hub=allow_hub)
+    except PermissionError as error:
+        raise UnreadableModelError(
+            f"model.path {model.get('path')} cannot be opened: {error.strerror}. Make it readable for "
+            "the user that the worker runs as."
+        ) from error
+
+
+def _open_folder(model: dict[str, Any], *, allow_remote_code: bool, allow_hub: bool) -> ModelFolder:
     path = _local_path(model, allow_hub)
     gguf = None
     if path.is_file():

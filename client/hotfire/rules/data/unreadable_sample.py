@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hotfire.rules.engine import Rule
+from hotfire.rules.engine import Rule, Skip
 from hotfire.rules.evidence import Evidence, Finding, Fix, Location, Severity
 
 
@@ -59,6 +59,9 @@ class UnreadableSample(Rule):
                 fix=Fix(description="Give at least as many rows as one optimizer step takes."),
             )
         elif data.num_rows_usable == 0:
+            if not data.rejected and evidence.model is not None and not evidence.model.readable:
+                # They were read, but there is no tokenizer to use them with.
+                raise Skip("the rows were not tokenised, because the model could not be loaded")
             first = data.rejected[0] if data.rejected else None
             why = f": row {first.row}: {first.reason.rstrip('.')}" if first else ""
             yield Finding(

@@ -57,7 +57,7 @@ class NotExercised(Rule):
         ]
         for trial in not_run:
             yield Finding(
-                message=f"The trial {trial.name} was not run: {trial.reason or 'no reason was given'}.",
+                message=f"The trial {trial.name} was not run: {(trial.reason or 'no reason was given').rstrip('.')}.",
                 location=Location(trial=trial.name),
             )
 

@@ -102,7 +102,8 @@ def zero_verdict(evidence: Evidence) -> ZeroVerdict:
     ]
     verdict.stages = _stage_results([ours, *stage_trials])
     if ours.judged.outcome is TrialOutcome.NOT_EXERCISED:
-        verdict.explanation = f"The job as given was not run to its end here: {ours.judged.reason}."
+        reason = (ours.judged.reason or "no reason was given").rstrip(".")
+        verdict.explanation = f"The job as given was not run to its end here: {reason}."
         return verdict
     if reference is None:
         verdict.explanation = "The run without DeepSpeed, which would tell, was not made."
@@ -146,7 +147,7 @@ def _judge_failing(
         verdict.guilty = Guilty.NOT_ZERO
         also = [seen for seen in stages if ours.judged.fails_like(seen.judged)]
         stages_too = (
-            f" So do the other stages that were tried ({listed(seen.trial.stage for seen in also)})."
+            f" So do the other stages that were tried ({listed(_stage_of(seen.trial) for seen in also)})."
             if also
             else ""
         )
@@ -229,6 +230,14 @@ def _changes_only_stage(trial: Trial) -> bool:
     return bool(trial.patch) and all(operation.path == STAGE_PATH for operation in trial.patch)
 
 
+def _stage_of(trial: Trial) -> int | None:
+    """The stage that ran; of a trial that crashed before it had an engine, the stage that was asked for."""
+    if trial.stage is not None:
+        return trial.stage
+    asked = next((operation.value for operation in trial.patch if operation.path == STAGE_PATH), None)
+    return asked if isinstance(asked, int) else None
+
+
 def _see(trial: Trial, evidence: Evidence, reference: Trial | None) -> _Seen:
     agreement = (
         compare(trial, reference)
@@ -253,7 +262,7 @@ def _stage_results(seen: list[_Seen]) -> list[StageResult]:
     """One result per stage, the candidate's own first wins; by stage."""
     results: dict[int, StageResult] = {}
     for entry in seen:
-        stage = entry.trial.stage
+        stage = _stage_of(entry.trial)
         if stage is None or stage in results:
             continue
         seconds = [step.step_seconds for step in entry.trial.steps if step.step_seconds is not None]

@@ -75,7 +75,9 @@ def test_a_misspelt_zero_section_is_one_finding_and_blocks_where_the_loader_insi
     from hotfire.v1 import spec_pb2
 
     spec = spec_pb2.PreflightSpec()
-    spec.deepspeed.config_json = '{"train_micro_batch_size_per_gpu": "auto", "zero_optimisation": {"stage": 2}}'
+    spec.deepspeed.config_json = (
+        '{"train_micro_batch_size_per_gpu": "auto", "zero_optimisation": {"stage": 2}}'
+    )
     (finding,) = [f for f in judge_static(job_evidence(spec)).findings if f.severity == "ERROR"]
     assert (finding.rule, finding.blocks_start) == ("unknown-key", True)
     spec.deepspeed.config_json = '{"train_batch_size": 8, "zero_optimisation": {"stage": 2}}'

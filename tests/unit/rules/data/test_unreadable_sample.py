@@ -4,7 +4,7 @@ import pytest
 from tests.unit.rules.factory import check, evidence
 
 from hotfire.rules.data import UnreadableSample
-from hotfire.rules.evidence import DataEvidence, RejectedRow, Severity
+from hotfire.rules.evidence import DataEvidence, ModelFacts, Outcome, RejectedRow, Severity
 
 RULE = UnreadableSample()
 
@@ -29,3 +29,11 @@ def test_bad(sample: DataEvidence, words: str) -> None:
 
 def test_good() -> None:
     assert check(RULE, evidence())[0] == []
+
+
+def test_rows_are_not_to_blame_for_a_model_without_a_tokenizer() -> None:
+    given = evidence(data=DataEvidence(num_rows_read=3), model=ModelFacts(readable=False, read_error="none"))
+    findings, outcome = check(RULE, given)
+    assert findings == []
+    assert outcome.outcome is Outcome.SKIPPED
+    assert "the model could not be loaded" in outcome.reason

@@ -51,6 +51,19 @@ def test_none_trains_and_agrees() -> None:
     assert verdict.stages[1].step_seconds == 0.1
 
 
+def test_a_stage_that_crashed_before_it_had_an_engine_is_named_all_the_same() -> None:
+    def dead(trial: Trial) -> Trial:
+        return dataclasses.replace(
+            crashed(trial.role, message="no"), name=trial.name, patch=trial.patch, stage=None
+        )
+
+    asked = patched(Role.STAGE, STAGE_PATH, 3)
+    verdict = zero_verdict(evidence(trials=[dead(trial()), dead(reference()), dead(asked)]))
+    assert verdict.guilty is Guilty.NOT_ZERO
+    assert "other stages that were tried (3)" in verdict.explanation
+    assert [stage.stage for stage in verdict.stages] == [3]
+
+
 def test_not_zero_the_seed_case() -> None:
     verdict = zero_verdict(dead_evidence())
     assert verdict.guilty is Guilty.NOT_ZERO
