@@ -26,9 +26,9 @@ def follow(
     """
     client = connection.client
     try:
-        if not handle.done:
-            for event in handle.watch(patience_s=connection.patience_s):
-                display.event(event)
+        # Of an ended preflight too: who was away sees what happened, every event once.
+        for event in handle.watch(patience_s=connection.patience_s):
+            display.event(event)
         last = handle.preflight
         if not (last.HasField("report") or last.HasField("error")):
             handle.refresh()

@@ -36,7 +36,7 @@ def watch(
     with client_of(Where(server=server, token=token, tls=tls, ca_cert=ca_cert)) as client:
         handle = client.preflight(id_)
         handle.refresh()
-        display = progress.make(out.errors, quiet=quiet or handle.done)
+        display = progress.make(out.errors, quiet=quiet)
         display.start()
         try:
             return follow(

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from typing import Any
 
 from hotfire.dsconfig.inspection import Issue, inspect
 from hotfire.dsconfig.values import plain
+from hotfire.rules.config.argument_ranges import misfits
 from hotfire.rules.config.common import config_of, dotted, drop, named, place, put, version_of
 from hotfire.rules.engine import Rule
-from hotfire.rules.evidence import Evidence, Finding, Fix, Severity
+from hotfire.rules.evidence import Evidence, Finding, Fix, Location, PatchOperation, Severity
 
+#: Read without regard to case (the 1-bit ones by older versions only); every other name is looked up in torch.optim (engine.py, _configure_basic_optimizer).
+_OWN_OPTIMIZERS = (
+    "adam", "adamw", "lamb", "onebitadam", "onebitlamb", "zerooneadam", "adagrad", "lion", "muadam", "muadamw",
+    "musgd", "muon",
+)  # fmt: skip
+_TORCH_OPTIMIZERS = (
+    "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "LBFGS", "Muon", "NAdam", "RAdam",
+    "RMSprop", "Rprop", "SGD", "SparseAdam",
+)  # fmt: skip
 _LOSS_SCALING = ("/fp16/loss_scale_window", "/fp16/min_loss_scale")
 
 
@@ -23,7 +34,8 @@ class WrongType(Rule):
         and reinterprets the rest: any text that is not empty counts as true where nothing checks it.
 
     Example:
-        `"lr": "1e-5"`, `"reduce_bucket_size": "5e8"`, `"min_loss_scale": 0.5`, `"stage": 4`.
+        `"lr": "1e-5"`, `"reduce_bucket_size": "5e8"`, `"min_loss_scale": 0.5`, `"stage": 4`; `learning_rate: -1e-4`
+        among the training arguments.
 
     Fix:
         Write the number as a number; take the key out where no value was meant.
@@ -52,6 +64,36 @@ class WrongType(Rule):
                 )
             elif issue.kind in ("wrong-type", "out-of-range") and not _is_loss_scale(issue):
                 yield _finding(evidence, config, issue)
+        yield from _optimizer_type(evidence, config)
+        for name, value, expected in misfits(evidence.training or {}):
+            yield Finding(
+                message=f"{name} is {_shown(value)}; it must be {expected}.",
+                location=Location(config_path=f"/training/{name}"),
+                evidence={"key": name, "value": value, "expected": expected},
+                fix=Fix(
+                    description="Take it out: the default of TrainingArguments holds.",
+                    patch=[PatchOperation(op="remove", path=f"/training/{name}")],
+                ),
+            )
+
+
+def _optimizer_type(evidence: Evidence, config: dict[str, Any]) -> Iterable[Finding]:
+    section = config.get("optimizer")
+    name = section.get("type") if isinstance(section, dict) else None
+    if not isinstance(name, str) or name.lower() in _OWN_OPTIMIZERS or name in _TORCH_OPTIMIZERS:
+        return
+    known = {n.lower(): n for n in (*_OWN_OPTIMIZERS, *_TORCH_OPTIMIZERS)}
+    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6)
+    fix = Fix(description="Name an optimizer that DeepSpeed or torch.optim has.")
+    if near:
+        better = known[near[0]]
+        fix = Fix(description=f"Write {better}.", patch=put(config, "/optimizer/type", better))
+    yield Finding(
+        message=f"optimizer.type is {_shown(name)}; {named(evidence)} has no such optimizer, and torch.optim neither.",
+        location=place(evidence, "/optimizer/type"),
+        evidence={"key": "optimizer.type", "value": name, "nearest": known[near[0]] if near else None},
+        fix=fix,
+    )
 
 
 def _is_loss_scale(issue: Issue) -> bool:

@@ -86,3 +86,36 @@ def test_good() -> None:
     assert lint(WrongType, HEALTHY) == []
     assert lint(WrongType, {ZERO: {"stage": 3, "sub_group_size": 1e14, "overlap_comm": None}}) == []
     assert lint(WrongType, {ZERO: True, "bf16": None}) == []
+
+
+def test_bad_training_arguments_are_all_named() -> None:
+    from hotfire.static import job_evidence, judge_static
+    from hotfire.v1 import spec_pb2
+
+    spec = spec_pb2.PreflightSpec()
+    spec.deepspeed.config_json = HEALTHY
+    spec.training.learning_rate = -1e-4
+    spec.training.max_length = 0
+    spec.training.adam_beta2 = float("nan")
+    spec.training.padding_side = "middle"
+    spec.training.weight_decay = 0.0
+    found = [f for f in judge_static(job_evidence(spec)).findings if f.rule == "wrong-type"]
+    assert {f.location.config_path.removeprefix("/training/") for f in found} == {
+        "learning_rate",
+        "max_length",
+        "adam_beta2",
+        "padding_side",
+    }
+    assert all(f.blocks_start for f in found)
+
+
+def test_bad_optimizer_that_nobody_has() -> None:
+    text = '{"train_batch_size": 8, "optimizer": {"type": "AdmaW", "params": {"lr": 1e-4}}}'
+    (finding,) = lint(WrongType, text)
+    assert finding.location.config_path == "/deepspeed/optimizer/type"
+    assert [(o.path, o.value) for o in finding.fix.patch] == [("/deepspeed/optimizer/type", "AdamW")]
+
+
+@pytest.mark.parametrize("name", ["AdamW", "adamw", "SGD", "Lion", "OneBitAdam", "RAdam"])
+def test_good_optimizers(name: str) -> None:
+    assert lint(WrongType, '{"train_batch_size": 8, "optimizer": {"type": "%s"}}' % name) == []  # noqa: UP031
