@@ -13,7 +13,8 @@ from hotfire.rules.config.common import config_of, dotted, drop, named, place, p
 from hotfire.rules.engine import Rule
 from hotfire.rules.evidence import Evidence, Finding, Fix, Location, PatchOperation, Severity
 
-#: Read without regard to case (the 1-bit ones by older versions only); every other name is looked up in torch.optim (engine.py, _configure_basic_optimizer).
+#: Read without regard to case (the 1-bit ones by older versions only); every other name is looked up in
+#: torch.optim (engine.py, _configure_basic_optimizer).
 _OWN_OPTIMIZERS = (
     "adam", "adamw", "lamb", "onebitadam", "onebitlamb", "zerooneadam", "adagrad", "lion", "muadam", "muadamw",
     "musgd", "muon",
