@@ -139,10 +139,16 @@ def test_a_sample_that_cannot_be_read(
             "without zero_optimization.no_such_key was tried and trains",
         ),
         ({"zero_optimization": {"stage": 7}}, "zero_optimization.stage is 7", "one of 0, 1, 2, 3"),
-        # Known to DeepSpeed alone.
+        # Known without running it, and there is no patch to try.
         (
             {"optimizer": {"type": "NoSuchAdam", "params": {"lr": 1e-3}}},
-            "NoSuchAdam is not a supported DeepSpeed Optimizer",
+            "DeepSpeed 0.19.8 has no such optimizer",
+            "Name an optimizer that DeepSpeed or torch.optim has",
+        ),
+        # Known to DeepSpeed alone.
+        (
+            {"scheduler": {"type": "NoSuchLR", "params": {}}},
+            "NoSuchLR",
             "crash R122",
         ),
     ],

@@ -84,7 +84,7 @@ def _optimizer_type(evidence: Evidence, config: dict[str, Any]) -> Iterable[Find
     if not isinstance(name, str) or name.lower() in _OWN_OPTIMIZERS or name in _TORCH_OPTIMIZERS:
         return
     known = {n.lower(): n for n in (*_OWN_OPTIMIZERS, *_TORCH_OPTIMIZERS)}
-    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.75)
     fix = Fix(description="Name an optimizer that DeepSpeed or torch.optim has.")
     if near:
         better = known[near[0]]
