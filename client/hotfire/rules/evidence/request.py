@@ -77,6 +77,8 @@ class TrialRequest:
     allow_remote_code: bool = False
     env: dict[str, str] = field(default_factory=dict)
     """Extra environment of the ranks (CUDA_VISIBLE_DEVICES, ...)."""
+    library_set: str | None = None
+    """Name of the worker's library set that it runs with; None: the worker's own libraries."""
     faults: dict[str, Any] = field(default_factory=dict)
     """Test code only: faults to inject in the ranks, e.g. {"scale_gradient": {"rank": 1, "factor": 2.0}}."""
     probes: bool = True

@@ -139,6 +139,12 @@ class Trial:
     num_steps_aimed: int | None = None
     seconds: float | None = None
     """From request to result."""
+    repeats: str | None = None
+    """Name of the trial whose configuration this one runs again, unchanged: is the outcome the same?"""
+    offload: str | None = None
+    """What ran on the host: "optimizer", "optimizer+param"; None: nothing."""
+    library_set: str | None = None
+    """Name of the library set that it ran with; None: the worker's own libraries."""
 
     @property
     def applied_steps(self) -> list[Step]:
