@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from hotfire_service.store import StoreSettings
+from hotfire_workers.library_sets import read_sets
 from hotfire_workers.runner.environment import rank_environment
 from hotfire_workers.settings import WorkerSettings
 from hotfire_workers.slots import find_slots
@@ -41,20 +42,29 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return _USAGE_ERROR
-    if settings.launcher == "warm" and not arguments.no_setup:
+    if not arguments.no_setup:
         set_up(settings)
     return _serve(settings, store)
 
 
 def set_up(settings: WorkerSettings) -> None:
-    """Builds DeepSpeed's ops and learns what ranks import, if that was not done before; quick if it was.
+    """Builds DeepSpeed's ops and learns what ranks import, for the own libraries and for every library set.
 
-    What fails here is told by the health of the warm process, and costs time, no more.
+    Quick where it was done before; the first time it takes a minute or two each. What fails here is told by the health
+    of the warm process, and costs time, no more. Cold ranks build the op of the own libraries themselves; that of a
+    set takes as long as a hang, so it is built here.
     """
+    if settings.launcher == "warm":
+        _set_up(settings, [])
+    for library_set in read_sets(settings.library_sets):
+        _set_up(settings, ["--library-set", str(library_set.folder)])
+
+
+def _set_up(settings: WorkerSettings, arguments: list[str]) -> None:
     device = find_slots(settings)[0].device_type
     command = [settings.python or sys.executable, "-m", "hotfire_workers.train.setup"]
     process = subprocess.Popen(
-        [*command, "--cache-dir", str(settings.cache_dir)],
+        [*command, "--cache-dir", str(settings.cache_dir), *arguments],
         env=rank_environment(device=device, cache_dir=settings.cache_dir),
         stdin=subprocess.DEVNULL,
         start_new_session=True,

@@ -9,6 +9,7 @@ from hotfire.rules.evidence import Adaptation, Environment, Trial
 from hotfire_workers.adapt import Adapted
 from hotfire_workers.budget import Budget
 from hotfire_workers.job import Job
+from hotfire_workers.library_sets import Libraries, LibrarySet
 from hotfire_workers.prepare import Prepared
 from hotfire_workers.slots import Slot
 
@@ -20,6 +21,12 @@ class WorkerFacts:
     versions: dict[str, str] = field(default_factory=dict)
     extension_lock: str | None = None
     pool: str | None = None
+    library_sets: tuple[LibrarySet, ...] = ()
+
+    @property
+    def libraries(self) -> Libraries:
+        """All that a trial can run with."""
+        return Libraries(own=self.versions, sets=self.library_sets)
 
 
 def describe(
@@ -45,6 +52,7 @@ def describe(
     return Environment(
         # What the ranks themselves report is nearer to the truth.
         versions=facts.versions | next((t.versions for t in trials if t.versions), {}),
+        offered={name: facts.libraries.offered(name) for name in facts.libraries.names},
         device=slot.device,
         launcher=", ".join(launchers) or None,
         emulated=list(dict.fromkeys(emulated)),

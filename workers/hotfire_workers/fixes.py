@@ -99,6 +99,12 @@ class Verifier:
         if tried.cures_all and (known is None or len(tried.patch) < len(known.patch)):
             self.recommendation = self._recommend(tried)
 
+    def prefer(self, tried: Tried) -> None:
+        """A patch that is the better one of its size."""
+        known = self.recommendation
+        if tried.cures_all and (known is None or len(tried.patch) <= len(known.patch)):
+            self.recommendation = self._recommend(tried)
+
     def _try_base(self) -> Tried | None:
         """The patches of all that keeps the config from starting, together: alone, none of them can run."""
         if not self.base:

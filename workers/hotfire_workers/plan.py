@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hotfire.dsconfig import effective, schedule
 from hotfire.patch import get_pointer
 from hotfire.rules.evidence import Cluster, PatchOperation, Plan, Role, TrialRequest
-from hotfire_workers.adapt import Adapted
-from hotfire_workers.job import Job
+from hotfire_workers.adapt import Adapted, adapt
+from hotfire_workers.job import Job, patched
+from hotfire_workers.library_sets import Libraries
 from hotfire_workers.prepare import Prepared
 from hotfire_workers.settings import WorkerSettings
 from hotfire_workers.slots import Slot
 
 STAGES = (0, 1, 2, 3)
+_OFFLOADS = (
+    "/deepspeed/zero_optimization/offload_optimizer",
+    "/deepspeed/zero_optimization/offload_param",
+)
 #: Steps at the schedule's peak: they show what the first steps of a warm-up hide.
 _NUM_PEAK_STEPS = 3
 _ATTEMPTS_PER_STEP = 5
@@ -33,11 +38,13 @@ class Planner:
         run_dir: Trials lie below it.
         slot: Where they run.
         settings: What is allowed.
+        libraries: What trials can run with: a job that names versions runs with those, where they are here.
     """
 
     run_dir: Path
     slot: Slot
     settings: WorkerSettings
+    libraries: Libraries = field(default_factory=Libraries)
 
     def request(
         self, job: Job, adapted: Adapted, prepared: Prepared, *, name: str, role: Role
@@ -45,6 +52,13 @@ class Planner:
         """The trial of a job; with role REFERENCE the same loop without DeepSpeed."""
         plan = job.evidence.plan or Plan()
         is_reference = role is Role.REFERENCE
+        if is_reference and plan.reference_deepspeed:
+            # The user names a config that trains: it takes the place of plain PyTorch.
+            job = patched(
+                job, [PatchOperation(op="replace", path="/deepspeed", value=plan.reference_deepspeed)]
+            )
+            adapted = adapt(job, self.slot)
+            is_reference = False
         is_main = role in (Role.CANDIDATE, Role.REFERENCE)
         num_steps = max(1, plan.num_steps)
         return TrialRequest(
@@ -69,6 +83,7 @@ class Planner:
             emulate_fp16=adapted.emulate_fp16,
             allow_remote_code=self.settings.remote_code,
             env=self.slot.env,
+            library_set=self.libraries.choose((job.evidence.cluster or Cluster()).versions),
         )
 
 
@@ -95,6 +110,7 @@ _DECISIVE = (
     "gradient_accumulation_steps",
     "seed",
     "emulate_fp16",
+    "library_set",
 )
 #: What the reference takes from the config.
 _FOR_REFERENCE = ("optimizer", "scheduler", "gradient_clipping", "torch_autocast")
@@ -131,6 +147,55 @@ def stage_patch(document: dict[str, Any], stage: int) -> list[PatchOperation]:
     if stage < 3 and get_pointer(document, "/deepspeed/zero_optimization/offload_param") is not None:
         patch.append(PatchOperation(op="remove", path="/deepspeed/zero_optimization/offload_param"))
     return patch
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Variant:
+    """The job with other things in host memory."""
+
+    name: str
+    stage: int
+    patch: list[PatchOperation]
+
+
+def offload_variants(
+    document: dict[str, Any], submitted: int, given: str | None, *, more: bool
+) -> list[Variant]:
+    """Variants of what lies in host memory (CPU).
+
+    Args:
+        document: The spec document.
+        submitted: Its ZeRO stage.
+        given: What it offloads: "optimizer", "param", "optimizer+param" or None.
+        more: Also variants that offload more than the job does.
+    """
+    variants: list[Variant] = []
+    if given is not None:
+        present = [name for name in _OFFLOADS if get_pointer(document, name) is not None]
+        variants.append(
+            Variant(
+                name=f"stage-{submitted}-no-offload",
+                stage=submitted,
+                patch=[PatchOperation(op="remove", path=path) for path in present],
+            )
+        )
+    if not more:
+        return variants
+    for stage, words in ((2, "optimizer"), (3, "optimizer"), (3, "optimizer+param")):
+        if (stage, words) == (submitted, given):
+            continue
+        patch = stage_patch(document, stage) if stage != submitted else []
+        for path, name in zip(_OFFLOADS, ("optimizer", "param"), strict=True):
+            is_there = get_pointer(document, path) is not None
+            if name in words:
+                op = "replace" if is_there else "add"
+                patch.append(PatchOperation(op=op, path=path, value={"device": "cpu"}))
+            elif is_there and not any(operation.path == path for operation in patch):
+                patch.append(PatchOperation(op="remove", path=path))
+        variants.append(
+            Variant(name=f"stage-{stage}-offload-{words.replace('+', '-')}", stage=stage, patch=patch)
+        )
+    return variants
 
 
 def stages_to_compare(plan: Plan | None, submitted: int, *, is_wrong: bool) -> list[int]:

@@ -18,27 +18,24 @@ from hotfire.rules.evidence import (
     Evidence,
     Finding,
     Fix,
-    Guilty,
     Judgement,
     PatchOperation,
     Plan,
     Role,
+    Search,
     Trial,
-    TrialOutcome,
+    TrialRequest,
 )
 from hotfire.rules.verdict import headline_of
-from hotfire.rules.zero.compare import compare
-from hotfire.rules.zero.verdict import zero_verdict
 from hotfire.v1 import report_pb2, spec_pb2
 from hotfire.wire import WireError
 from hotfire_service.store import ArtifactStore
-from hotfire_workers import environment, events, fixes, plan, report, rowviews
+from hotfire_workers import environment, events, fixes, report, rowviews
 from hotfire_workers.adapt import Adapted, adapt
-from hotfire_workers.bisect import Bisection
 from hotfire_workers.budget import Budget
+from hotfire_workers.diagnosis import Diagnosis
 from hotfire_workers.environment import WorkerFacts
 from hotfire_workers.events import Sink
-from hotfire_workers.fixes import Verifier
 from hotfire_workers.job import CANNOT_START, Job, blocking, job_of, merged, patched
 from hotfire_workers.plan import Planner
 from hotfire_workers.prepare import Prepared, Preparer
@@ -116,7 +113,7 @@ class _Preflight:
         self._plan = self._job.evidence.plan or Plan()
         self._budget = Budget(self._plan.time_budget_s)
         self._stand = Stand(runner=runner, sink=self._sink, budget=self._budget)
-        self._planner = Planner(run_dir=run_dir, slot=slot, settings=settings)
+        self._planner = Planner(run_dir=run_dir, slot=slot, settings=settings, libraries=facts.libraries)
         self._preparer = Preparer(
             runner=runner,
             resolver=resolver,
@@ -147,15 +144,9 @@ class _Preflight:
             self._leave_out(self._prepared.problem)
         else:
             self._run_main_trials()
-        bench = self._bench()
-        reference_first = self._fails_without_deepspeed()
-        if not reference_first:
-            self._run_stages(bench)
-        verifier = self._verify(bench, base, stops)
-        if reference_first:
-            self._run_stages(bench)
-        self._bisect(bench, verifier)
-        return self._finish(verifier)
+        diagnosis = self._diagnosis(base, stops)
+        diagnosis.run()
+        return self._finish(diagnosis)
 
     def _nothing_to_try(self, stops: list[Finding]) -> str | None:
         """Why no patched job can be run; None: one can."""
@@ -199,12 +190,16 @@ class _Preflight:
         self._stand.not_run(Trial(name="candidate", role=Role.CANDIDATE), reason)
 
     def _run_main_trials(self) -> None:
+        evidence = self._evidence(trials=None)
+        for role in (Role.CANDIDATE, Role.REFERENCE):
+            self._stand.run(self._main_request(role), evidence=evidence, adaptations=self._adaptations())
+
+    def _main_request(self, role: Role) -> TrialRequest:
         assert self._adapted is not None
         assert self._prepared is not None
-        evidence = self._evidence(trials=None)
-        for name, role in (("candidate", Role.CANDIDATE), ("reference", Role.REFERENCE)):
-            request = self._planner.request(self._job, self._adapted, self._prepared, name=name, role=role)
-            self._stand.run(request, evidence=evidence, adaptations=self._adaptations())
+        return self._planner.request(
+            self._job, self._adapted, self._prepared, name=role.value.lower(), role=role
+        )
 
     def _adaptations(self) -> list[Adaptation]:
         assert self._adapted is not None
@@ -212,31 +207,7 @@ class _Preflight:
 
     # --- When something is wrong --------------------------------------------------------------------------
 
-    def _trial(self, role: Role) -> Trial | None:
-        return next((t for t in self._stand.trials if t.role is role), None)
-
-    def _ran(self, role: Role) -> Trial | None:
-        trial = self._trial(role)
-        return None if trial is None or trial.outcome is TrialOutcome.NOT_EXERCISED else trial
-
-    def _fails_without_deepspeed(self) -> bool:
-        """Candidate and reference both fail: fixes tell more than other stages do."""
-        candidate, reference = self._ran(Role.CANDIDATE), self._ran(Role.REFERENCE)
-        return (
-            candidate is not None
-            and reference is not None
-            and TrialOutcome.TRAINS not in (candidate.outcome, reference.outcome)
-        )
-
-    def _is_wrong(self) -> bool:
-        candidate, reference = self._ran(Role.CANDIDATE), self._ran(Role.REFERENCE)
-        if candidate is None:
-            return False
-        if candidate.outcome is not TrialOutcome.TRAINS:
-            return True
-        return reference is not None and compare(candidate, reference).agrees is False
-
-    def _bench(self) -> Bench:
+    def _diagnosis(self, base: list[PatchOperation], stops: list[Finding]) -> Diagnosis:
         bench = Bench(
             job=self._job,
             stand=self._stand,
@@ -246,62 +217,23 @@ class _Preflight:
         )
         if self._prepared is not None and self._prepared.facts is not None:
             bench.model_config = self._prepared.facts.config or None
-        reference = self._ran(Role.REFERENCE)
-        if reference is not None and self._adapted is not None and self._prepared is not None:
-            request = self._planner.request(
-                self._job, self._adapted, self._prepared, name="reference", role=Role.REFERENCE
-            )
-            bench.reference, bench.reference_key = reference, plan.reference_key(request)
-            bench.compares = reference.outcome is TrialOutcome.TRAINS and self._is_wrong()
-        return bench
-
-    def _run_stages(self, bench: Bench) -> None:
-        if self._ran(Role.CANDIDATE) is None or self._adapted is None:
-            return
-        submitted = self._adapted.stage
-        for stage in plan.stages_to_compare(self._plan, submitted, is_wrong=self._is_wrong()):
-            patch = plan.stage_patch(self._job.evidence.spec, stage)
-            tried = bench.try_patch(patch, role=Role.STAGE, name=f"stage-{stage}")
-            if tried.trial is None:
-                trial = Trial(name=f"stage-{stage}", role=Role.STAGE, patch=patch, stage=stage)
-                self._stand.not_run(trial, tried.reason)
-
-    def _verify(self, bench: Bench, base: list[PatchOperation], stops: list[Finding]) -> Verifier | None:
-        self._sink.append(events.progress("rules"))
-        judgement = judge(self._evidence(trials=self._stand.trials))
-        self._tell(judgement)
-        if not self._plan.verify_fixes:
-            return None
-        self._sink.append(events.progress("fixes"))
-        candidate = self._ran(Role.CANDIDATE)
-        verifier = Verifier(
+        return Diagnosis(
             bench=bench,
-            findings=judgement.findings,
+            adapted=self._adapted,
+            request_of=self._main_request,
+            evidence_of=lambda trials, search: self._evidence(trials=trials, search=search),
+            settings=self._settings,
+            tell=self._tell,
             base=base,
             blocking=stops,
-            candidate_trains=candidate is not None and candidate.outcome is TrialOutcome.TRAINS,
-            max_trials=self._settings.max_fix_trials,
         )
-        verifier.run()
-        return verifier
-
-    def _bisect(self, bench: Bench, verifier: Verifier | None) -> None:
-        """Looks for guilty keys, where the reference trains, the job does not, and no fix has found them."""
-        if not (self._plan.bisect and bench.compares and bench.reference is not None):
-            return
-        verdict = zero_verdict(self._evidence(trials=self._stand.trials))
-        if verdict.guilty not in (Guilty.STAGE, Guilty.UNKNOWN):
-            return
-        self._sink.append(events.progress("trial", "looking for the guilty keys"))
-        tried = Bisection(bench, bench.reference).run()
-        if tried is not None and verifier is not None:
-            verifier.consider(tried)
 
     # --- The end ------------------------------------------------------------------------------------------
 
-    def _finish(self, verifier: Verifier | None) -> report_pb2.Report:
+    def _finish(self, diagnosis: Diagnosis) -> report_pb2.Report:
         self._sink.append(events.progress("report"))
-        evidence = self._evidence(trials=self._stand.trials)
+        evidence = self._evidence(trials=self._stand.trials, search=diagnosis.search)
+        verifier = diagnosis.verifier
         judgement = judge(evidence)
         results = verifier.results if verifier else {}
         otherwise = (
@@ -319,12 +251,11 @@ class _Preflight:
             )
         return result
 
-    def _evidence(self, *, trials: list[Trial] | None) -> Evidence:
+    def _evidence(self, *, trials: list[Trial] | None, search: Search | None = None) -> Evidence:
         assert self._prepared is not None
         evidence = self._complete(self._job, self._prepared)
-        return dataclasses.replace(
-            evidence, trials=None if trials is None else report.candidate_first(trials)
-        )
+        ordered = None if trials is None else report.candidate_first(trials)
+        return dataclasses.replace(evidence, trials=ordered, search=search)
 
     def _complete(self, job: Job, prepared: Prepared) -> Evidence:
         """The job's evidence with model, data and environment."""

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from hotfire_service.store.queue import DEFAULT_POOL
+from hotfire_workers.library_sets import read_sets
 
 _Items = Annotated[list[str], NoDecode]
 
@@ -43,6 +44,13 @@ class WorkerSettings(BaseSettings):
     """`cold` starts every trial with torchrun: slower, for debugging and other environments."""
     python: str | None = None
     """The interpreter of the training environment; absent: this one."""
+    library_sets: Annotated[dict[str, Path] | Path | None, NoDecode] = None
+    """Other versions of libraries for jobs that name them in `cluster.versions`: a folder whose sub-folders are sets
+    (`pip install --no-deps --target` makes one), or a JSON map, name -> folder."""
+    warm_library_sets: int = Field(default=2, ge=1)
+    """Library sets of a slot that are warm at a time."""
+    library_set_idle_s: float = Field(default=900.0, gt=0)
+    """A library set that no job has asked for for so long is ended."""
     cache_dir: Path = Field(default_factory=_default_cache)
     """Run directories, warm processes, what set-up has learnt."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -70,6 +78,8 @@ class WorkerSettings(BaseSettings):
     """The most that is fetched for one source."""
     max_fix_trials: int = Field(default=16, ge=0)
     """Fix trials of one preflight."""
+    max_bisect_trials: int = Field(default=32, ge=0)
+    """Trials of the search for guilty keys."""
     collective_timeout_s: float = Field(default=60.0, gt=0)
     """Ranks that wait for each other for so long are hung."""
 
@@ -99,6 +109,19 @@ class WorkerSettings(BaseSettings):
                 raise ValueError(f"{root!r} is not an absolute path")
             roots.append(path)
         return roots
+
+    @field_validator("library_sets", mode="before")
+    @classmethod
+    def _sets(cls, value: Any) -> Any:
+        """A JSON map, or a folder. Read here, so that a wrong folder is told at start."""
+        if isinstance(value, str):
+            value = json.loads(value) if value.lstrip().startswith("{") else value.strip() and Path(value)
+        if not value:
+            return None
+        if isinstance(value, Path):
+            value = value.expanduser().absolute()
+        read_sets(value)
+        return value
 
     @field_validator("cache_dir")
     @classmethod

@@ -10,14 +10,16 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from hotfire_service.store import ArtifactStore, Ledger, StoreError, StoreSettings
 from hotfire_workers.environment import WorkerFacts
+from hotfire_workers.library_sets import read_sets
 from hotfire_workers.runner.base import Runner, RunnerError
 from hotfire_workers.runner.service import WarmService
+from hotfire_workers.runner.shelf import LibraryRunner, Shelf
 from hotfire_workers.settings import WorkerSettings
 from hotfire_workers.slots import Slot, SlotLocks, find_slots
 from hotfire_workers.task import Post
@@ -58,6 +60,9 @@ class Station:
         self.name = f"{settings.pool}-{self.host}-{os.getpid()}"
         self.slots = find_slots(settings)
         self.services: list[WarmService] = []
+        self.library_sets = read_sets(settings.library_sets)
+        self.shelves: list[Shelf] = []
+        """Of each slot: the library sets."""
         self.stopping = SharedFlag()
         self._locks = SlotLocks(settings.cache_dir / "run" / f"worker-{os.getpid()}", len(self.slots))
         self._ledger: tuple[int, Ledger] | None = None
@@ -67,7 +72,18 @@ class Station:
     def start(self) -> None:
         """Starts the warm processes. Does not wait for their imports: tasks queue at their sockets."""
         for slot in self.slots:
-            self.services.append(self._service(slot))
+            service = self._service(slot)
+            self.services.append(service)
+            self.shelves.append(self._shelf(slot, service.slot))
+
+    def _shelf(self, slot: Slot, name: str) -> Shelf:
+        return Shelf(
+            self.library_sets,
+            lambda suffix, env: self._make(slot, name + suffix, env),
+            max_warm=self.settings.warm_library_sets,
+            idle_s=self.settings.library_set_idle_s,
+            cold=self.settings.launcher == "cold",
+        )
 
     def _service(self, slot: Slot) -> WarmService:
         if self.settings.launcher == "cold":
@@ -83,12 +99,12 @@ class Station:
             f"{_MAX_NAMES} slots of pool {self.settings.pool!r} are served on this machine already"
         )
 
-    def _make(self, slot: Slot, name: str) -> WarmService:
+    def _make(self, slot: Slot, name: str, env: Mapping[str, str] | None = None) -> WarmService:
         return WarmService(
             name,
             self.settings.cache_dir,
             device=slot.device_type,
-            env=slot.env,
+            env={**slot.env, **(env or {})},
             python=self.settings.python,
             allow_hub=self.settings.hub_access,
         )
@@ -99,9 +115,16 @@ class Station:
             for service in self.services:
                 if not service.check() and (why := service.last_error()):
                     _log.error("slot %s: %s", service.slot, why)
+            for shelf in self.shelves:
+                try:
+                    shelf.check()
+                except RunnerError as error:
+                    _log.error("%s", error)
 
     def stop(self) -> None:
         """Ends the warm processes, and says good-bye to the ledger."""
+        for shelf in self.shelves:
+            shelf.stop()
         for service in self.services:
             service.stop()
         self._locks.remove()
@@ -117,7 +140,7 @@ class Station:
             "num_devices_per_slot": max(1, len(self.slots[0].gpus)),
             "slots": len(self.slots),
             "busy": self._locks.num_held(),
-            "versions": self.versions,
+            "versions": {**self.versions, **self._offered_versions},
             "pid": os.getpid(),
             "host": self.host,
         }
@@ -146,7 +169,7 @@ class Station:
                 artifacts=ArtifactStore(settings=self.store),
                 settings=self.settings,
                 slot=self.slots[index],
-                runner=self._runner(service),
+                runner=LibraryRunner(self._runner(service), self.shelves[index]),
                 facts=self._facts(service),
                 shutting_down=self.stopping.is_set,
             )
@@ -160,6 +183,7 @@ class Station:
             versions={**self.versions, **(health.get("versions") or {})},
             extension_lock=health.get("extension_lock"),
             pool=self.settings.pool,
+            library_sets=self.library_sets,
         )
 
     def _health(self, service: WarmService) -> dict[str, Any]:
@@ -181,3 +205,11 @@ class Station:
             with contextlib.suppress(importlib.metadata.PackageNotFoundError):
                 found[name] = importlib.metadata.version(name)
         return found
+
+    @property
+    def _offered_versions(self) -> dict[str, str]:
+        """What the library sets hold, as the list of pools shows it: "library set NAME" -> "deepspeed 0.18.2"."""
+        return {
+            f"library set {s.name}": ", ".join(f"{name} {version}" for name, version in s.versions.items())
+            for s in self.library_sets
+        }

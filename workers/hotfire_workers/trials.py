@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from hotfire.dsconfig.states import offload_of
 from hotfire.rules.evidence import (
     Adaptation,
     Evidence,
@@ -69,6 +70,7 @@ class Stand:
         evidence: Evidence,
         patch: Sequence[PatchOperation] = (),
         adaptations: Sequence[Adaptation] = (),
+        repeats: str | None = None,
     ) -> Trial:
         """Runs one trial and judges it by the run rules.
 
@@ -77,6 +79,7 @@ class Stand:
             evidence: The job that it runs, patched as it is.
             patch: Its difference from the candidate.
             adaptations: What was changed to fit here.
+            repeats: The trial whose configuration this is, unchanged.
 
         Returns:
             The trial, with its outcome and the reason. NOT_EXERCISED where the budget did not allow it.
@@ -92,6 +95,7 @@ class Stand:
             patch=list(patch),
             adaptations=list(adaptations),
             num_ranks=request.num_ranks,
+            repeats=repeats,
         )
         if not self.budget.allows_another():
             self.budget.missed(request.name)
@@ -100,11 +104,12 @@ class Stand:
         self.sink.append(events.trial_started(announced, request.num_steps))
         request.timeout_s = self._timeout_s(Role(request.role))
         trial = self._run(request)
-        trial.patch = list(patch)
+        trial.patch, trial.repeats = list(patch), repeats
+        trial.offload = offload_of((request.deepspeed or {}).get("zero_optimization"))
         trial.adaptations = [*adaptations, *_own_adaptations(trial, adaptations)]
         self._judge(trial, evidence, timeout_s=request.timeout_s)
         self.trials.append(trial)
-        self._by_key[plan.effective_key(request)] = trial
+        self._by_key.setdefault(plan.effective_key(request), trial)
         self.sink.append(events.trial_finished(trial))
         return trial
 

@@ -9,7 +9,17 @@ from typing import Any
 
 from hotfire.patch import PatchError
 from hotfire.rules.engine import judge
-from hotfire.rules.evidence import Evidence, Finding, PatchOperation, Role, Severity, Trial, TrialOutcome
+from hotfire.rules.evidence import (
+    Cluster,
+    Evidence,
+    Finding,
+    PatchOperation,
+    Role,
+    Severity,
+    Trial,
+    TrialOutcome,
+    TrialRequest,
+)
 from hotfire.rules.remedy import describe_patch
 from hotfire.rules.wording import first_sentence
 from hotfire.wire import WireError
@@ -35,6 +45,10 @@ class Tried:
     patch: list[PatchOperation]
     trial: Trial | None = None
     """None: it was not run, and `reason` says why."""
+    request: TrialRequest | None = None
+    """What was run."""
+    evidence: Evidence | None = None
+    """The patched job, without trials."""
     findings: list[Finding] = field(default_factory=list)
     """What the rules say of the patched job."""
     reason: str = ""
@@ -53,6 +67,11 @@ class Tried:
     def errors(self) -> list[Finding]:
         """The ERRORs of the patched job."""
         return [f for f in self.findings if f.severity is Severity.ERROR]
+
+    @property
+    def cures_zero(self) -> bool:
+        """The patched job trains, and not otherwise than without DeepSpeed."""
+        return self.trains and not any(f.rule_id in ("Z102", "Z103") for f in self.errors)
 
     @property
     def cures_all(self) -> bool:
@@ -108,17 +127,19 @@ class Bench:
             self._tried[key] = self._try(list(patch), role, name)
         return self._tried[key]
 
+    def known(self, patch: Sequence[PatchOperation]) -> Tried | None:
+        """What became of the patch, if it was tried."""
+        return self._tried.get(patch_key(patch))
+
     def _try(self, patch: list[PatchOperation], role: Role, name: str | None) -> Tried:
         tried = Tried(patch=patch)
-        if foreign := [o.path for o in patch if o.path.startswith("/cluster")]:
-            tried.reason = (
-                f"{foreign[0]} cannot be changed on this worker: run it on a pool with those versions"
-            )
-            return tried
         try:
             job = patched(self.job, patch, model_config=self.model_config)
         except (PatchError, WireError) as error:
             tried.reason = f"the patch does not fit the spec: {error}"
+            return tried
+        if lack := self._lacking_version(job):
+            tried.reason = lack
             return tried
         static = judge(job.evidence, only=lambda rule: rule.category == "config")
         if job.given is None or (stops := blocking(static)):
@@ -149,12 +170,20 @@ class Bench:
             trial = self.stand.run(
                 request, evidence=evidence, patch=[*self.job.patch, *patch], adaptations=adapted.adaptations
             )
-        tried.trial, tried.reason = trial, trial.reason or ""
+        tried.trial, tried.request, tried.evidence = trial, request, evidence
+        tried.reason = trial.reason or ""
         trials = [as_candidate(trial)]
         if (reference := self._reference(job, adapted, prepared, evidence, trial)) is not None:
             trials.append(reference)
+            trial.compared_with = reference.name if reference is not self.reference else None
         tried.findings = judge(dataclasses.replace(evidence, trials=trials)).findings
         return tried
+
+    def _lacking_version(self, job: Job) -> str | None:
+        """A version that the patched job names otherwise than the job, and that cannot be run here."""
+        before, after = ((j.evidence.cluster or Cluster()).versions for j in (self.job, job))
+        changed = {name: version for name, version in after.items() if before.get(name) != version}
+        return self.planner.libraries.lack(after, changed)
 
     def _reference(
         self, job: Job, adapted: Adapted, prepared: Prepared, evidence: Evidence, trial: Trial

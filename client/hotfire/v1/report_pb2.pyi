@@ -223,7 +223,7 @@ class Check(_message.Message):
     def __init__(self, rule: _Optional[str] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., reason: _Optional[str] = ..., rule_id: _Optional[str] = ...) -> None: ...
 
 class Trial(_message.Message):
-    __slots__ = ("name", "role", "effective_config", "patch", "adaptations", "versions", "num_ranks", "outcome", "steps", "groups", "phase_seconds", "peak_memory_bytes", "error", "reason", "launcher")
+    __slots__ = ("name", "role", "effective_config", "patch", "adaptations", "versions", "num_ranks", "outcome", "steps", "groups", "phase_seconds", "peak_memory_bytes", "error", "reason", "launcher", "repeats", "offload", "library_set", "compared_with")
     class VersionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -253,6 +253,10 @@ class Trial(_message.Message):
     ERROR_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     LAUNCHER_FIELD_NUMBER: _ClassVar[int]
+    REPEATS_FIELD_NUMBER: _ClassVar[int]
+    OFFLOAD_FIELD_NUMBER: _ClassVar[int]
+    LIBRARY_SET_FIELD_NUMBER: _ClassVar[int]
+    COMPARED_WITH_FIELD_NUMBER: _ClassVar[int]
     name: str
     role: Role
     effective_config: _struct_pb2.Struct
@@ -268,7 +272,11 @@ class Trial(_message.Message):
     error: TrialError
     reason: str
     launcher: str
-    def __init__(self, name: _Optional[str] = ..., role: _Optional[_Union[Role, str]] = ..., effective_config: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., patch: _Optional[_Iterable[_Union[PatchOperation, _Mapping]]] = ..., adaptations: _Optional[_Iterable[_Union[Adaptation, _Mapping]]] = ..., versions: _Optional[_Mapping[str, str]] = ..., num_ranks: _Optional[int] = ..., outcome: _Optional[_Union[TrialOutcome, str]] = ..., steps: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., groups: _Optional[_Iterable[_Union[ParameterGroup, _Mapping]]] = ..., phase_seconds: _Optional[_Mapping[str, float]] = ..., peak_memory_bytes: _Optional[int] = ..., error: _Optional[_Union[TrialError, _Mapping]] = ..., reason: _Optional[str] = ..., launcher: _Optional[str] = ...) -> None: ...
+    repeats: str
+    offload: str
+    library_set: str
+    compared_with: str
+    def __init__(self, name: _Optional[str] = ..., role: _Optional[_Union[Role, str]] = ..., effective_config: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., patch: _Optional[_Iterable[_Union[PatchOperation, _Mapping]]] = ..., adaptations: _Optional[_Iterable[_Union[Adaptation, _Mapping]]] = ..., versions: _Optional[_Mapping[str, str]] = ..., num_ranks: _Optional[int] = ..., outcome: _Optional[_Union[TrialOutcome, str]] = ..., steps: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., groups: _Optional[_Iterable[_Union[ParameterGroup, _Mapping]]] = ..., phase_seconds: _Optional[_Mapping[str, float]] = ..., peak_memory_bytes: _Optional[int] = ..., error: _Optional[_Union[TrialError, _Mapping]] = ..., reason: _Optional[str] = ..., launcher: _Optional[str] = ..., repeats: _Optional[str] = ..., offload: _Optional[str] = ..., library_set: _Optional[str] = ..., compared_with: _Optional[str] = ...) -> None: ...
 
 class Adaptation(_message.Message):
     __slots__ = ("path", "before", "after", "reason")
@@ -347,23 +355,39 @@ class TrialError(_message.Message):
     def __init__(self, type: _Optional[str] = ..., message: _Optional[str] = ..., rank: _Optional[int] = ..., exit_code: _Optional[int] = ..., signal: _Optional[str] = ..., log_tail: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ZeroReport(_message.Message):
-    __slots__ = ("submitted_stage", "stages", "guilty", "guilty_keys", "recommended_patch", "explanation")
+    __slots__ = ("submitted_stage", "stages", "guilty", "guilty_keys", "recommended_patch", "explanation", "search")
     SUBMITTED_STAGE_FIELD_NUMBER: _ClassVar[int]
     STAGES_FIELD_NUMBER: _ClassVar[int]
     GUILTY_FIELD_NUMBER: _ClassVar[int]
     GUILTY_KEYS_FIELD_NUMBER: _ClassVar[int]
     RECOMMENDED_PATCH_FIELD_NUMBER: _ClassVar[int]
     EXPLANATION_FIELD_NUMBER: _ClassVar[int]
+    SEARCH_FIELD_NUMBER: _ClassVar[int]
     submitted_stage: int
     stages: _containers.RepeatedCompositeFieldContainer[StageResult]
     guilty: Guilty
     guilty_keys: _containers.RepeatedScalarFieldContainer[str]
     recommended_patch: _containers.RepeatedCompositeFieldContainer[PatchOperation]
     explanation: str
-    def __init__(self, submitted_stage: _Optional[int] = ..., stages: _Optional[_Iterable[_Union[StageResult, _Mapping]]] = ..., guilty: _Optional[_Union[Guilty, str]] = ..., guilty_keys: _Optional[_Iterable[str]] = ..., recommended_patch: _Optional[_Iterable[_Union[PatchOperation, _Mapping]]] = ..., explanation: _Optional[str] = ...) -> None: ...
+    search: Search
+    def __init__(self, submitted_stage: _Optional[int] = ..., stages: _Optional[_Iterable[_Union[StageResult, _Mapping]]] = ..., guilty: _Optional[_Union[Guilty, str]] = ..., guilty_keys: _Optional[_Iterable[str]] = ..., recommended_patch: _Optional[_Iterable[_Union[PatchOperation, _Mapping]]] = ..., explanation: _Optional[str] = ..., search: _Optional[_Union[Search, _Mapping]] = ...) -> None: ...
+
+class Search(_message.Message):
+    __slots__ = ("working", "num_keys", "num_trials", "acquitted", "stopped")
+    WORKING_FIELD_NUMBER: _ClassVar[int]
+    NUM_KEYS_FIELD_NUMBER: _ClassVar[int]
+    NUM_TRIALS_FIELD_NUMBER: _ClassVar[int]
+    ACQUITTED_FIELD_NUMBER: _ClassVar[int]
+    STOPPED_FIELD_NUMBER: _ClassVar[int]
+    working: str
+    num_keys: int
+    num_trials: int
+    acquitted: _containers.RepeatedScalarFieldContainer[str]
+    stopped: str
+    def __init__(self, working: _Optional[str] = ..., num_keys: _Optional[int] = ..., num_trials: _Optional[int] = ..., acquitted: _Optional[_Iterable[str]] = ..., stopped: _Optional[str] = ...) -> None: ...
 
 class StageResult(_message.Message):
-    __slots__ = ("stage", "outcome", "agrees_with_reference", "loss_gap", "grad_norm_gap", "peak_memory_bytes", "step_seconds", "forecast_bytes")
+    __slots__ = ("stage", "outcome", "agrees_with_reference", "loss_gap", "grad_norm_gap", "peak_memory_bytes", "step_seconds", "forecast_bytes", "offload")
     STAGE_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     AGREES_WITH_REFERENCE_FIELD_NUMBER: _ClassVar[int]
@@ -372,6 +396,7 @@ class StageResult(_message.Message):
     PEAK_MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     STEP_SECONDS_FIELD_NUMBER: _ClassVar[int]
     FORECAST_BYTES_FIELD_NUMBER: _ClassVar[int]
+    OFFLOAD_FIELD_NUMBER: _ClassVar[int]
     stage: int
     outcome: TrialOutcome
     agrees_with_reference: bool
@@ -380,7 +405,8 @@ class StageResult(_message.Message):
     peak_memory_bytes: int
     step_seconds: float
     forecast_bytes: int
-    def __init__(self, stage: _Optional[int] = ..., outcome: _Optional[_Union[TrialOutcome, str]] = ..., agrees_with_reference: bool = ..., loss_gap: _Optional[float] = ..., grad_norm_gap: _Optional[float] = ..., peak_memory_bytes: _Optional[int] = ..., step_seconds: _Optional[float] = ..., forecast_bytes: _Optional[int] = ...) -> None: ...
+    offload: str
+    def __init__(self, stage: _Optional[int] = ..., outcome: _Optional[_Union[TrialOutcome, str]] = ..., agrees_with_reference: bool = ..., loss_gap: _Optional[float] = ..., grad_norm_gap: _Optional[float] = ..., peak_memory_bytes: _Optional[int] = ..., step_seconds: _Optional[float] = ..., forecast_bytes: _Optional[int] = ..., offload: _Optional[str] = ...) -> None: ...
 
 class DataReport(_message.Message):
     __slots__ = ("num_rows_read", "num_rows_usable", "rejected", "format", "supervised_token_share", "length_p50", "length_p90", "length_p99", "length_max", "truncated_row_share", "samples")

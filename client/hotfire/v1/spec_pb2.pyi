@@ -268,7 +268,7 @@ class ClusterSpec(_message.Message):
     def __init__(self, num_gpus: _Optional[int] = ..., num_nodes: _Optional[int] = ..., data_parallel_size: _Optional[int] = ..., gpu_type: _Optional[str] = ..., gpu_memory_bytes: _Optional[int] = ..., host_memory_bytes: _Optional[int] = ..., num_train_rows: _Optional[int] = ..., versions: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class PlanSpec(_message.Message):
-    __slots__ = ("num_steps", "num_ranks", "time_budget", "queue_timeout", "stages", "verify_fixes", "bisect", "save_drill", "allow_cached", "pool")
+    __slots__ = ("num_steps", "num_ranks", "time_budget", "queue_timeout", "stages", "verify_fixes", "bisect", "save_drill", "allow_cached", "pool", "reference_deepspeed")
     NUM_STEPS_FIELD_NUMBER: _ClassVar[int]
     NUM_RANKS_FIELD_NUMBER: _ClassVar[int]
     TIME_BUDGET_FIELD_NUMBER: _ClassVar[int]
@@ -279,6 +279,7 @@ class PlanSpec(_message.Message):
     SAVE_DRILL_FIELD_NUMBER: _ClassVar[int]
     ALLOW_CACHED_FIELD_NUMBER: _ClassVar[int]
     POOL_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_DEEPSPEED_FIELD_NUMBER: _ClassVar[int]
     num_steps: int
     num_ranks: int
     time_budget: _duration_pb2.Duration
@@ -289,4 +290,5 @@ class PlanSpec(_message.Message):
     save_drill: bool
     allow_cached: bool
     pool: str
-    def __init__(self, num_steps: _Optional[int] = ..., num_ranks: _Optional[int] = ..., time_budget: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., queue_timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., stages: _Optional[_Iterable[int]] = ..., verify_fixes: bool = ..., bisect: bool = ..., save_drill: bool = ..., allow_cached: bool = ..., pool: _Optional[str] = ...) -> None: ...
+    reference_deepspeed: _struct_pb2.Struct
+    def __init__(self, num_steps: _Optional[int] = ..., num_ranks: _Optional[int] = ..., time_budget: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., queue_timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., stages: _Optional[_Iterable[int]] = ..., verify_fixes: bool = ..., bisect: bool = ..., save_drill: bool = ..., allow_cached: bool = ..., pool: _Optional[str] = ..., reference_deepspeed: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...

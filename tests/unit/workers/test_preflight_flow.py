@@ -62,7 +62,14 @@ def test_only_one_stage_fails_the_others_are_tried_and_the_cure_is_recommended(t
     report = run(tmp_path, runner)
     assert report.verdict == V.VERDICT_FAIL
     assert report.zero.guilty == V.GUILTY_STAGE
-    assert runner.names[:5] == ["candidate", "reference", "stage-0", "stage-1", "stage-3"]
+    assert runner.names[:6] == [
+        "candidate",
+        "reference",
+        "candidate-again",
+        "stage-0",
+        "stage-1",
+        "stage-3",
+    ]
     assert [o.path for o in report.recommendation.patch] == ["/deepspeed/zero_optimization/stage"]
     assert report.recommendation.verification == V.VERIFICATION_VERIFIED
     # The stage trial is the trial of that patch: it is not run twice.

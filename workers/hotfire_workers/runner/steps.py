@@ -9,10 +9,15 @@ from hotfire.rules.evidence import MicroBatch, Phase, RankStep, Step
 
 _GLOBAL = (
     "applied", "grad_norm", "grad_norm_measured", "learning_rate", "loss_scale", "skipped_steps",
-    "update_ratio", "num_silent_parameters", "num_decayed_only", "logged_loss", "logged_grad_norm",
-    "planned_learning_rate",
+    "update_ratio", "num_silent_parameters", "num_moved", "num_decayed_only", "rounded_away_share",
+    "logged_loss", "logged_grad_norm", "logged_learning_rate", "planned_learning_rate",
 )  # fmt: skip
 """The same on every rank, or known to one only: the first rank that has it is believed."""
+_PER_RANK = (
+    "first_non_finite_parameter", "applied", "grad_norm", "learning_rate", "loss_scale", "local_grad_norm",
+    "gradient_used",
+)  # fmt: skip
+"""What each rank says for itself: its own share, or a number that a healthy rank shares with all others."""
 
 
 def merge(number: int, lines: dict[int, dict[str, Any]], num_ranks: int) -> Step:
@@ -72,6 +77,4 @@ def _rank_step(rank: int, line: dict[str, Any]) -> RankStep:
         )
         for batch in line.get("micro_batches") or []
     ]
-    return RankStep(
-        rank=rank, micro_batches=batches, first_non_finite_parameter=line.get("first_non_finite_parameter")
-    )
+    return RankStep(rank=rank, micro_batches=batches, **{name: line.get(name) for name in _PER_RANK})

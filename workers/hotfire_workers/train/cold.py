@@ -13,7 +13,7 @@ import os
 import sys
 from pathlib import Path
 
-from hotfire_workers.train import imports, launch, preparation, processes, rankguard
+from hotfire_workers.train import imports, launch, libraries, preparation, processes, rankguard
 
 
 def torchrun_arguments(request_path: str, num_ranks: int, run_dir: str, entry: str) -> list[str]:
@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument("--prepare", default=launch.PREPARE)
     arguments = parser.parse_args()
     processes.die_with_parent(arguments.parent)
+    libraries.enter()
     imports.Environment.current(arguments.cache_dir).apply()
     if arguments.kind == "trial":
         sys.exit(run_trial(arguments.request, arguments.entry))

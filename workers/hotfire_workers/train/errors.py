@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class UnreadableModelError(ValueError):
     """The folder, its weights or its tokenizer cannot be used. The text says why and what to do (M110)."""
@@ -12,11 +14,13 @@ class BlockedModelError(ValueError):
 
     Attributes:
         what: "remote-code" or "pickle-weights".
+        config: The model's config.json, where it was read already.
     """
 
-    def __init__(self, what: str, detail: str):
+    def __init__(self, what: str, detail: str, *, config: dict[str, Any] | None = None):
         super().__init__(detail)
         self.what = what
+        self.config = config or {}
 
 
 def one_line(error: BaseException, limit: int = 300) -> str:

@@ -12,17 +12,9 @@ from hotfire_workers.train.checkpoint import check_shapes, check_weights
 from hotfire_workers.train.errors import BlockedModelError, UnreadableModelError, one_line
 from hotfire_workers.train.folder import ModelFolder
 from hotfire_workers.train.model import dtype_argument, set_trainable
-from hotfire_workers.train.tokens import special_token_ids
+from hotfire_workers.train.structure import max_positions, structure_facts
+from hotfire_workers.train.tokens import pad_candidates, special_token_ids, tokenizer_doubts
 from hotfire_workers.train.weights import auto_config, build, config_dtype, layers_of
-
-_POSITIONS = (
-    "max_position_embeddings",
-    "n_positions",
-    "max_seq_len",
-    "seq_length",
-    "max_sequence_length",
-    "n_ctx",
-)
 
 
 def layers_to_run(request: PrepareRequest, config: dict[str, Any]) -> int | None:
@@ -39,45 +31,79 @@ def is_random(request: PrepareRequest) -> bool:
 def model_facts(request: PrepareRequest, folder: ModelFolder) -> tuple[ModelFacts, list[str]]:
     """Facts of the model as config.json describes it (all layers), and notes.
 
-    What is wrong is told in `read_error` or `blocked`; whatever could be found out is filled in all the same.
+    What config.json alone shows comes first and is there also where the weights are missing or broken. What
+    is wrong is told in `read_error` or `blocked`.
     """
-    config = folder.config
-    facts = ModelFacts(
-        config=config,
-        model_type=config.get("model_type"),
-        architecture=_first(config.get("architectures")),
-        max_positions=next((v for part in _parts(config) for k in _POSITIONS if (v := part.get(k))), None),
-        num_layers=layers_of(config),
-        num_layers_run=layers_to_run(request, config),
-        pretrained=not is_random(request),
-    )
+    facts = config_facts(folder.config)
+    facts.num_layers_run = layers_to_run(request, folder.config)
+    facts.pretrained = not is_random(request)
     notes: list[str] = []
+    try:
+        model = _describe(facts, folder)
+    except UnreadableModelError as error:
+        facts.readable, facts.read_error = False, str(error)
+        return facts, notes
     try:
         facts.weights_format = folder.weights_format
         facts.weights_bytes = folder.weights_bytes
-        built_config = auto_config(folder)
-        facts.dtype = str(config_dtype(built_config)).removeprefix("torch.")
-        model = _without_memory(folder, built_config)
-        facts.architecture = facts.architecture or type(model).__name__
-        facts.num_parameters = sum(p.numel() for p in model.parameters())
-        embedding = model.get_input_embeddings()
-        facts.vocab_size = getattr(embedding, "num_embeddings", None) or embedding.weight.shape[0]
         if facts.pretrained:
             check_weights(folder, allow_pickle=request.allow_pickle)
             check_shapes(folder, model)
-        _trainable_facts(facts, model, request.training, notes)
     except BlockedModelError as error:
         facts.blocked, facts.blocked_detail = error.what, str(error)
     except UnreadableModelError as error:
         facts.readable, facts.read_error = False, str(error)
+    # Last, as the adapter is put into this very model.
+    _trainable_facts(facts, model, request.training, notes)
     return facts, notes
 
 
-def add_tokenizer_facts(facts: ModelFacts, tokenizer: Any, *, has_own_template: bool) -> None:
-    """Fills in what the tokenizer, with the job's arguments applied, says."""
+def config_facts(config: dict[str, Any]) -> ModelFacts:
+    """What stands in config.json itself."""
+    return ModelFacts(
+        config=config,
+        model_type=config.get("model_type"),
+        architecture=_first(config.get("architectures")),
+        max_positions=max_positions(config),
+        num_layers=layers_of(config),
+    )
+
+
+def add_tokenizer_facts(
+    facts: ModelFacts, tokenizer: Any, *, has_own_template: bool, num_known: int | None = None
+) -> None:
+    """Fills in what the tokenizer, with the job's arguments applied, says.
+
+    Args:
+        facts: To fill in.
+        tokenizer: The job's.
+        has_own_template: A chat template came with it.
+        num_known: Tokens that it had before the arguments were applied.
+    """
     facts.tokenizer_length = len(tokenizer)
     facts.special_token_ids = special_token_ids(tokenizer)
     facts.has_chat_template = has_own_template
+    facts.pad_candidates = pad_candidates(tokenizer)
+    facts.tokenizer_doubts = tokenizer_doubts(tokenizer, facts.config)
+    if num_known is not None and num_known < len(tokenizer):
+        added = tokenizer.get_added_vocab()
+        facts.new_tokens = {token: index for token, index in added.items() if index >= num_known}
+
+
+def _describe(facts: ModelFacts, folder: ModelFolder) -> nn.Module:
+    """Builds the model without memory, and notes what it is made of.
+
+    Raises:
+        UnreadableModelError: config.json describes no model that can be built.
+    """
+    config = auto_config(folder)
+    facts.dtype = str(config_dtype(config)).removeprefix("torch.")
+    model = _without_memory(folder, config)
+    facts.architecture = facts.architecture or type(model).__name__
+    facts.num_parameters = sum(p.numel() for p in model.parameters())
+    embedding = model.get_input_embeddings()
+    facts.vocab_size = getattr(embedding, "num_embeddings", None) or embedding.weight.shape[0]
+    return model
 
 
 def _without_memory(folder: ModelFolder, config: Any) -> nn.Module:
@@ -88,22 +114,18 @@ def _without_memory(folder: ModelFolder, config: Any) -> nn.Module:
 
 def _trainable_facts(facts: ModelFacts, model: nn.Module, training: dict[str, Any], notes: list[str]) -> None:
     """Counts what `peft`, `trainable` and `frozen` leave trainable; a refusal is a fact too."""
+    peft = training.get("peft")
+    structure_facts(facts, model, peft if isinstance(peft, dict) else None)
     try:
         _, report = set_trainable(model, training)
     except ValueError as error:
         notes.append(one_line(error))
-        targets = (training.get("peft") or {}).get("target_modules")
-        if targets and "not found in the base model" in str(error):
-            facts.unmatched_patterns = [targets] if isinstance(targets, str) else [str(t) for t in targets]
+        facts.peft_error = one_line(error)
+        facts.unmatched_patterns = [target for target, count in facts.target_matches.items() if not count]
         return
     facts.num_trainable = report["num_trainable"]
     facts.num_trainable_tensors = report["num_trainable_tensors"]
     facts.unmatched_patterns = report["unmatched_patterns"]
-
-
-def _parts(config: dict[str, Any]) -> list[dict[str, Any]]:
-    text = config.get("text_config")
-    return [config, text] if isinstance(text, dict) else [config]
 
 
 def _first(values: Any) -> str | None:

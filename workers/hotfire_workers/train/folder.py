@@ -272,16 +272,40 @@ def _local_path(model: dict[str, Any], allow_hub: bool) -> Path:
         raise UnreadableModelError(
             "No model was given. Set model.path, model.artifact, model.uri or model.hub_id."
         )
-    if not allow_hub:
-        raise UnreadableModelError(
-            f"Hub access is off on this worker, so {hub_id} cannot be fetched. Give model.path."
-        )
+    return _from_hub(hub_id, model.get("revision"), allow_hub)
+
+
+def _from_hub(hub_id: str, revision: str | None, allow_hub: bool) -> Path:
+    """The snapshot of a hub model: what the local cache has, else a download where that is allowed."""
     from huggingface_hub import snapshot_download
 
+    where = f"{hub_id}, revision {revision}" if revision else hub_id
+    arguments: dict[str, Any] = {"revision": revision, "ignore_patterns": list(_PICKLE)}
     try:
-        return Path(snapshot_download(hub_id, revision=model.get("revision"), ignore_patterns=list(_PICKLE)))
+        return Path(snapshot_download(hub_id, local_files_only=True, **arguments))
+    except (ValueError, OSError) as error:  # not in the cache (LocalEntryNotFoundError), or no such name
+        if not allow_hub:
+            raise UnreadableModelError(
+                f"{where} is not in this worker's local cache, and hub access is off here, so it cannot be "
+                "fetched. Give model.path, or a worker with hub access."
+            ) from error
+    try:
+        return Path(snapshot_download(hub_id, **arguments))
     except Exception as error:
-        raise UnreadableModelError(f"{hub_id} cannot be fetched from the hub: {one_line(error)}.") from error
+        raise UnreadableModelError(f"{where} cannot be fetched from the hub: {_hub_words(error)}") from error
+
+
+def _hub_words(error: Exception) -> str:
+    """What went wrong at the hub, with the remedy. Its own words are long and full of addresses."""
+    words = {
+        "RepositoryNotFoundError": "there is no such model, or it is private. Check the name.",
+        "GatedRepoError": "it is gated. Accept its terms and give the worker a token (HF_TOKEN).",
+        "RevisionNotFoundError": "it has no such revision. Check model.revision.",
+        "HFValidationError": "that is no name of a hub model. It is like owner/name.",
+        "LocalEntryNotFoundError": "the hub cannot be reached. Check the network, or give model.path.",
+        "OfflineModeIsEnabled": "the hub is switched off here (HF_HUB_OFFLINE). Give model.path.",
+    }
+    return words.get(type(error).__name__, f"{one_line(error).rstrip('.')}. Or give model.path.")
 
 
 def _gguf_config(folder: ModelFolder) -> dict[str, Any]:
@@ -313,13 +337,16 @@ def _may_run_code(folder: ModelFolder, model: dict[str, Any], allow_remote_code:
         return True
     if asked:
         raise BlockedModelError(
-            "remote-code", f"{folder.name} is to run its own code, which this worker does not allow."
+            "remote-code",
+            f"{folder.name} is to run its own code, which this worker does not allow.",
+            config=folder.config,
         )
     if not is_known:
         raise BlockedModelError(
             "remote-code",
             f"{folder.name} (model_type {folder.config.get('model_type')!r}) needs its own code: "
             "transformers does not know it. Set model.trust_remote_code, on a worker that allows it.",
+            config=folder.config,
         )
     return False
 

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hotfire_workers.train import libraries
+
 _DISTRIBUTIONS = (
     "torch",
     "deepspeed",
@@ -109,7 +111,7 @@ def default_cache_dir() -> Path:
 
 @dataclass(frozen=True)
 class Environment:
-    """One Python environment (interpreter + library versions) and its folder in the cache."""
+    """One Python environment (interpreter, library versions, library set) and its folder in the cache."""
 
     key: str
     folder: Path
@@ -121,7 +123,10 @@ class Environment:
         Args:
             cache_dir: Root of the cache; None: `default_cache_dir()`.
         """
-        text = json.dumps([sys.prefix, versions()], sort_keys=True)
+        names: list[Any] = [sys.prefix, versions()]
+        if (library_set := libraries.current()) is not None:
+            names.append(library_set)  # it may hold a library that `versions` does not look at
+        text = json.dumps(names, sort_keys=True)
         key = hashlib.sha256(text.encode()).hexdigest()[:16]
         root = Path(cache_dir) if cache_dir else default_cache_dir()
         return cls(key=key, folder=root / "environments" / key)
@@ -135,7 +140,7 @@ class Environment:
     @property
     def owns_extensions(self) -> bool:
         """The extension folder is ours alone, so we may remove a stale lock from it."""
-        return self.extensions.is_relative_to(self.folder)
+        return self.extensions.is_relative_to(self.folder) or libraries.current() is not None
 
     def apply(self) -> None:
         """Set `SETTINGS` and point torch at the extension folder. Call it before torch is imported."""

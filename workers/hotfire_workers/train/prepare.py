@@ -14,7 +14,13 @@ from typing import Any
 
 from hotfire.rules.evidence import ModelFacts, PrepareRequest
 from hotfire_workers.train.errors import BlockedModelError, UnreadableModelError
-from hotfire_workers.train.facts import add_tokenizer_facts, is_random, layers_to_run, model_facts
+from hotfire_workers.train.facts import (
+    add_tokenizer_facts,
+    config_facts,
+    is_random,
+    layers_to_run,
+    model_facts,
+)
 from hotfire_workers.train.folder import ModelFolder, open_folder
 from hotfire_workers.train.records import write_json, write_json_lines
 from hotfire_workers.train.rows import TokenFacts, prepare_sample
@@ -49,7 +55,9 @@ def _model(request: PrepareRequest, out: Path) -> tuple[ModelFacts, TokenFacts]:
     except UnreadableModelError as error:
         return ModelFacts(readable=False, read_error=str(error)), TokenFacts(tokenizer=None)
     except BlockedModelError as error:
-        return ModelFacts(blocked=error.what, blocked_detail=str(error)), TokenFacts(tokenizer=None)
+        facts = config_facts(error.config)
+        facts.blocked, facts.blocked_detail = error.what, str(error)
+        return facts, TokenFacts(tokenizer=None)
     facts, notes = model_facts(request, folder)
     tokenizer = None
     try:
@@ -62,9 +70,9 @@ def _model(request: PrepareRequest, out: Path) -> tuple[ModelFacts, TokenFacts]:
         except UnreadableModelError as error:
             _set_unreadable(facts, error)
     if tokenizer is not None:
-        has_own_template = bool(tokenizer.chat_template)
+        own_template, num_known = tokenizer.chat_template, len(tokenizer)
         notes += apply_arguments(tokenizer, request.training)
-        add_tokenizer_facts(facts, tokenizer, has_own_template=has_own_template)
+        add_tokenizer_facts(facts, tokenizer, has_own_template=bool(own_template), num_known=num_known)
     stop_ids = stop_token_ids(tokenizer, folder)
     tokens = TokenFacts(
         tokenizer=tokenizer,

@@ -21,7 +21,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from hotfire_workers.train import extensions, imports, launch, processes
+from hotfire_workers.train import extensions, imports, launch, libraries, processes
 from hotfire_workers.train.imports import Environment
 
 COMM_OPS = ("ShareMemCommBuilder",)
@@ -227,10 +227,16 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--cache-dir", default=None, help="default: $HOTFIRE_CACHE_DIR or ~/.cache/hotfire")
+    parser.add_argument(
+        "--library-set", default=None, help="a folder of libraries that is put in front of the own ones"
+    )
     parser.add_argument("--ops", choices=["comm", "all", "none"], default="comm")
     parser.add_argument("--force", action="store_true", help="also if it was done before")
     parser.add_argument("--unlock", action="store_true", help="remove locks that no process holds")
     arguments = parser.parse_args()
+    if arguments.library_set is not None:
+        os.environ[libraries.LIBRARY_SET] = str(Path(arguments.library_set).absolute())
+    libraries.enter()
     sys.exit(run(arguments.cache_dir, ops=arguments.ops, force=arguments.force, unlock=arguments.unlock))
 
 

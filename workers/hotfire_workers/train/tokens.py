@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from hotfire_workers.train.errors import UnreadableModelError, one_line
@@ -17,6 +18,16 @@ _END_OF_TURN = (
     "<|endofturn|>",
 )
 """Tokens that end a turn in public chat templates, also where the tokenizer does not call them EOS."""
+_PADS = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r"right_pad|^\W*pad\W*$|padding",
+        r"vision_pad|fim_pad",
+        r"reserved|extra_\d|unused|place.?holder",
+        r"^\W*unk\W*$",
+    )
+)
+"""What tokens that can pad are called, best first."""
 
 
 def load_tokenizer(
@@ -99,10 +110,7 @@ def stop_token_ids(tokenizer: Any, folder: ModelFolder | None) -> list[int]:
     """Ids at which generation stops: the tokenizer's own first, then those of the model's configs."""
     ids = [] if tokenizer is None or tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     for config in (folder.generation_config, folder.config) if folder else ():
-        found = config.get("eos_token_id")
-        for value in found if isinstance(found, list) else [found]:
-            if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-                ids.append(value)
+        ids += _ids(config.get("eos_token_id"))
     return list(dict.fromkeys(ids))
 
 
@@ -110,6 +118,46 @@ def end_token_ids(tokenizer: Any, stop_ids: list[int]) -> frozenset[int]:
     """Ids that end a sequence or a turn: the stop ids and the usual end-of-turn tokens of this vocabulary."""
     added = tokenizer.get_added_vocab() if tokenizer is not None else {}
     return frozenset(stop_ids) | {added[token] for token in _END_OF_TURN if token in added}
+
+
+def pad_candidates(tokenizer: Any) -> list[str]:
+    """Control tokens of this vocabulary that can pad: made for it, or never used; best first, three at most."""
+    taken = {tokenizer.eos_token, tokenizer.bos_token}
+    found = []
+    for token in tokenizer.get_added_vocab():
+        place = next((i for i, pattern in enumerate(_PADS) if pattern.search(token)), None)
+        if place is not None and token not in taken:
+            found.append((place, token))
+    return [token for _, token in sorted(found, key=lambda entry: entry[0])[:3]]
+
+
+def tokenizer_doubts(tokenizer: Any, config: dict[str, Any]) -> list[str]:
+    """What says that the tokenizer is not the one of this model.
+
+    Args:
+        tokenizer: Of the folder.
+        config: The model's config.json.
+    """
+    doubts = []
+    for name in ("bos_token_id", "eos_token_id"):
+        value = config.get(name)
+        outside = [i for i in _ids(value) if i >= len(tokenizer)]
+        if outside:
+            doubts.append(f"config.json has {name} {value}, and the tokenizer has {len(tokenizer)} tokens")
+    ends, special = _ids(config.get("eos_token_id")), set(tokenizer.all_special_ids)
+    own = tokenizer.eos_token_id
+    added = set(tokenizer.get_added_vocab().values())
+    if ends and own is not None and own not in ends and not doubts and not set(ends) & (special | added):
+        doubts.append(
+            f"eos_token_id {config['eos_token_id']} of config.json is an ordinary token of the tokenizer, "
+            f"whose end token has id {own}"
+        )
+    return doubts
+
+
+def _ids(value: Any) -> list[int]:
+    values = value if isinstance(value, list) else [value]
+    return [v for v in values if isinstance(v, int) and not isinstance(v, bool) and v >= 0]
 
 
 def special_token_ids(tokenizer: Any) -> dict[str, int]:

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hotfire_workers.train import extensions, imports, launch, processes, rehearsal
+from hotfire_workers.train import extensions, imports, launch, libraries, processes, rehearsal
 
 
 def listen(path: Path) -> socket.socket:
@@ -57,6 +57,7 @@ def warm_up(cache_dir: str | None, warmth: str) -> dict[str, Any]:
         "pid": os.getpid(),
         "versions": imports.versions(),
         "environment": environment.key,
+        "library_set": libraries.current(),
     }
     if warmth == "all":
         facts |= imports.import_everything(environment)
@@ -90,6 +91,7 @@ def main() -> None:
     processes.become_subreaper()
     listener = listen(arguments.socket)
     try:
+        libraries.enter()
         facts = warm_up(arguments.cache_dir, arguments.warmth)
     except Exception as error:  # noqa: BLE001  the guardian's owner reads this line
         sys.exit(f"the warm process cannot serve: {type(error).__name__}: {error}")

@@ -28,6 +28,7 @@ from hotfire.rules.evidence.job import (
     ReadProblem,
 )
 from hotfire.rules.evidence.request import PrepareRequest, TrialRequest
+from hotfire.rules.evidence.search import Search
 from hotfire.rules.evidence.trial import (
     Adaptation,
     MicroBatch,
@@ -65,6 +66,7 @@ __all__ = [
     "RejectedRow",
     "Role",
     "Sample",
+    "Search",
     "Severity",
     "Step",
     "Token",

@@ -71,6 +71,20 @@ class PreparedRow:
     prefix_ok: bool | None = None
     """Tokens of the prompt are a prefix of the tokens of prompt + answer; None where not applicable."""
     empty_answer: bool | None = None
+    num_answers: int | None = None
+    """Answers in the row; None where they are not known (tool calls, ids)."""
+    num_text_tokens: int | None = None
+    """Tokens other than control tokens; counted only in rows that are short or have no supervised token."""
+    answer_difference: str | None = None
+    """How the supervised text differs from the answer: "more", "less" or "other"."""
+    answer_difference_share: float | None = None
+    """Share of the text by which the two differ, 0 to 1."""
+    num_label_mismatches: int = 0
+    """Labels (of rows that bring their own) that are another id than the token at their place."""
+    labels_shifted: bool = False
+    """Every label is the id of the token behind it: shifted in the data, and the model shifts again."""
+    bos_typed: bool = False
+    """The text of an answer itself holds the BOS token."""
     input_ids: list[int] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
 

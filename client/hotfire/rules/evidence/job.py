@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hotfire.rules.evidence.data import DataEvidence
+from hotfire.rules.evidence.search import Search
 from hotfire.rules.evidence.trial import Trial
 
 
@@ -72,6 +73,8 @@ class Plan:
     save_drill: bool = True
     allow_cached: bool = False
     pool: str | None = None
+    reference_deepspeed: dict[str, Any] | None = None
+    """A DeepSpeed config that trains, as the user says: compared with in place of plain PyTorch."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -110,6 +113,32 @@ class ModelFacts:
     weights_format: str | None = None
     """One of "safetensors", "gguf", "pickle", "none"."""
     has_chat_template: bool | None = None
+    tied_embeddings: bool | None = None
+    """Input embedding and output head share one weight."""
+    embedding_module: str | None = None
+    """Name of the input embedding, such as "model.embed_tokens"."""
+    head_module: str | None = None
+    """Name of the output head, such as "lm_head"."""
+    linear_modules: dict[str, int] = field(default_factory=dict)
+    """Last part of the names of the linear layers (the head left out) -> how many there are."""
+    target_matches: dict[str, int] = field(default_factory=dict)
+    """Entry of PEFT's `target_modules`, `modules_to_save` -> modules of this model that it names."""
+    adapted_sides: list[str] = field(default_factory=list)
+    """Which of "embedding" and "head" the adapter trains."""
+    peft_error: str | None = None
+    """Why PEFT (or a pattern that is no regular expression) keeps the job from choosing what it trains."""
+    ties_adapters: bool | None = None
+    """The PEFT here knows `ensure_weight_tying`."""
+    new_tokens: dict[str, int] = field(default_factory=dict)
+    """Token that the job's arguments added to the tokenizer -> its id."""
+    pad_candidates: list[str] = field(default_factory=list)
+    """Tokens of the vocabulary that are meant for padding, or never used, other than the end token."""
+    positions: str | None = None
+    """How the model counts positions: "learned" (a table), "rotary", or "relative" (no limit)."""
+    tokenizer_doubts: list[str] = field(default_factory=list)
+    """What says that the tokenizer is not of this model."""
+    moe_modules: list[str] = field(default_factory=list)
+    """Classes of the sparse mixture-of-experts blocks: what ZeRO-3 must take as leaves."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -117,6 +146,8 @@ class Environment:
     """The worker."""
 
     versions: dict[str, str] = field(default_factory=dict)
+    offered: dict[str, list[str]] = field(default_factory=dict)
+    """Library -> every version that a trial can run with here, the worker's own first. Not on the wire."""
     device: str | None = None
     """Such as "cpu" or the GPU's name."""
     launcher: str | None = None
@@ -149,6 +180,8 @@ class Evidence:
     trials: list[Trial] | None = None
     """The candidate first."""
     environment: Environment | None = None
+    search: Search | None = None
+    """The search for guilty keys, if one was made."""
     spec: dict[str, Any] = field(default_factory=dict)
     """The spec document {deepspeed, training, data, model, cluster} that patches apply to (no rows)."""
     unavailable: dict[str, str] = field(default_factory=dict)

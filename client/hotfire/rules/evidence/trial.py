@@ -30,6 +30,16 @@ class RankStep:
     micro_batches: list[MicroBatch] = field(default_factory=list)
     first_non_finite_parameter: str | None = None
     """Name of the first parameter whose local gradient is not finite."""
+    applied: bool | None = None
+    """The next three, like this one, are the same on every healthy rank."""
+    grad_norm: float | None = None
+    learning_rate: float | None = None
+    loss_scale: float | None = None
+    local_grad_norm: float | None = None
+    """Norm of the reduced gradients that this rank holds: its shard under ZeRO 1 to 3, else all of them."""
+    gradient_used: float | None = None
+    """What the optimizer's first step used of that: 1 all of it, less: clipped, the same on every healthy
+    rank."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -55,8 +65,14 @@ class Step:
     ranks: list[RankStep] = field(default_factory=list)
     planned_learning_rate: float | None = None
     """What the requested schedule gives for this step (after the applied steps so far)."""
+    num_moved: int | None = None
+    """Trainable tensors that moved at all."""
     num_decayed_only: int | None = None
-    """Trainable tensors whose movement is explained by weight decay alone."""
+    """Of them, those whose movement is explained by weight decay alone."""
+    rounded_away_share: float | None = None
+    """Of the elements with a gradient other than 0: the share whose update left the weight as it was."""
+    logged_learning_rate: float | None = None
+    """What the HF Trainer prints (under DeepSpeed the next step's)."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -73,6 +89,8 @@ class ParameterGroup:
     """Names of parameters that never got a gradient other than 0 in any step (at most 20)."""
     num_never_in_graph: int | None = None
     """Of the silent ones: those whose gradient hook never fired (no graph reaches them)."""
+    rounded_away_share: float | None = None
+    """As of the step: elements whose update rounds to nothing, of those with a gradient."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -145,6 +163,8 @@ class Trial:
     """What ran on the host: "optimizer", "optimizer+param"; None: nothing."""
     library_set: str | None = None
     """Name of the library set that it ran with; None: the worker's own libraries."""
+    compared_with: str | None = None
+    """Name of the reference that belongs to it, where its patch changes what the job's own one depends on."""
 
     @property
     def applied_steps(self) -> list[Step]:

@@ -8,7 +8,7 @@ from hotfire.rules.engine import Rule
 from hotfire.rules.evidence import Evidence, Finding, Guilty, Location, Severity
 from hotfire.rules.remedy import with_patch
 from hotfire.rules.wording import listed
-from hotfire.rules.zero.verdict import fix_of, zero_verdict
+from hotfire.rules.zero.verdict import fix_of, other_fixes, zero_verdict
 
 
 class GuiltyKey(Rule):
@@ -46,4 +46,5 @@ class GuiltyKey(Rule):
             location=Location(config_path=verdict.guilty_keys[0], trial=verdict.trial),
             evidence={"guilty_keys": verdict.guilty_keys, "trial": verdict.trial},
             fix=fix_of(verdict),
+            alternatives=other_fixes(verdict),
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from dataclasses import dataclass, field
 
 from hotfire.rules.evidence import (
@@ -11,45 +10,27 @@ from hotfire.rules.evidence import (
     Guilty,
     PatchOperation,
     Role,
+    Search,
     Trial,
     TrialOutcome,
     Verification,
 )
 from hotfire.rules.remedy import describe_patch, with_patch
 from hotfire.rules.run.outcome import Judged, judge_trial
-from hotfire.rules.wording import clause, listed
-from hotfire.rules.zero.compare import Agreement, compare
+from hotfire.rules.wording import clause, counted, listed
+from hotfire.rules.zero.cures import config_keys, is_unstable, repeats, smallest_key_cure, version_cure
+from hotfire.rules.zero.seen import Seen, see
+from hotfire.rules.zero.stages import (
+    STAGE_PATH,
+    StageResult,
+    best_of,
+    changes_only_stage,
+    is_of_the_matrix,
+    placement_of,
+    stage_results,
+)
 
-STAGE_PATH = "/deepspeed/zero_optimization/stage"
-#: Arguments that only repeat a key of the DeepSpeed config: a patch of that key must change them too.
-_MIRRORS = {
-    "fp16",
-    "bf16",
-    "learning_rate",
-    "warmup_steps",
-    "warmup_ratio",
-    "max_grad_norm",
-    "weight_decay",
-    "adam_beta1",
-    "adam_beta2",
-    "adam_epsilon",
-    "gradient_accumulation_steps",
-    "per_device_train_batch_size",
-}
-
-
-@dataclass(kw_only=True, slots=True)
-class StageResult:
-    """One ZeRO stage, as it ran with the job's other keys. Field names are the wire's."""
-
-    stage: int
-    outcome: TrialOutcome | None = None
-    agrees_with_reference: bool | None = None
-    loss_gap: float | None = None
-    grad_norm_gap: float | None = None
-    peak_memory_bytes: int | None = None
-    step_seconds: float | None = None
-    forecast_bytes: int | None = None
+__all__ = ["STAGE_PATH", "StageResult", "ZeroVerdict", "fix_of", "other_fixes", "zero_verdict"]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -62,24 +43,16 @@ class ZeroVerdict:
     guilty_keys: list[str] = field(default_factory=list)
     recommended_patch: list[PatchOperation] = field(default_factory=list)
     explanation: str = ""
+    search: Search | None = None
     # Not on the wire:
     open_reason: str | None = None
     """What is missing for a verdict, where the explanation says more than that."""
     trial: str | None = None
     """Name of the trial that ran the recommended patch and trains."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """A trial with its judgement and how near it is to the reference."""
-
-    trial: Trial
-    judged: Judged
-    agreement: Agreement
-
-    @property
-    def healthy(self) -> bool:
-        return self.judged.trains and self.agreement.agrees is not False
+    others: list[Trial] = field(default_factory=list)
+    """Other trials that cure it, each in its own way."""
+    unstable: bool = False
+    """The same, run again, went another way."""
 
 
 def zero_verdict(evidence: Evidence) -> ZeroVerdict:
@@ -92,15 +65,13 @@ def zero_verdict(evidence: Evidence) -> ZeroVerdict:
         The verdict; UNKNOWN with the reason in `explanation` where the trials do not decide it.
     """
     candidate, reference = evidence.candidate, evidence.reference
-    verdict = ZeroVerdict(submitted_stage=_submitted_stage(evidence))
+    verdict = ZeroVerdict(submitted_stage=_submitted_stage(evidence), search=evidence.search)
     if candidate is None:
         verdict.explanation = "The job as given was not run, so nothing can be said about ZeRO."
         return verdict
-    ours = _see(candidate, evidence, reference)
-    stage_trials = [
-        _see(trial, evidence, reference) for trial in evidence.trials or [] if _changes_only_stage(trial)
-    ]
-    verdict.stages = _stage_results([ours, *stage_trials])
+    ours = see(candidate, evidence)
+    stage_trials = [see(trial, evidence) for trial in evidence.trials or [] if is_of_the_matrix(trial)]
+    verdict.stages = stage_results([ours, *stage_trials], evidence)
     if ours.judged.outcome is TrialOutcome.NOT_EXERCISED:
         reason = (ours.judged.reason or "no reason was given").rstrip(".")
         verdict.explanation = f"The job as given was not run to its end here: {reason}."
@@ -117,7 +88,7 @@ def zero_verdict(evidence: Evidence) -> ZeroVerdict:
 
 
 def _judge_training(
-    evidence: Evidence, verdict: ZeroVerdict, ours: _Seen, theirs: Judged, stages: list[_Seen]
+    evidence: Evidence, verdict: ZeroVerdict, ours: Seen, theirs: Judged, stages: list[Seen]
 ) -> None:
     name = _name(verdict)
     if not theirs.trains:
@@ -140,14 +111,14 @@ def _judge_training(
 
 
 def _judge_failing(
-    evidence: Evidence, verdict: ZeroVerdict, ours: _Seen, theirs: Judged, stages: list[_Seen]
+    evidence: Evidence, verdict: ZeroVerdict, ours: Seen, theirs: Judged, stages: list[Seen]
 ) -> None:
     name = _name(verdict)
     if ours.judged.fails_like(theirs):
         verdict.guilty = Guilty.NOT_ZERO
         also = [seen for seen in stages if ours.judged.fails_like(seen.judged)]
         stages_too = (
-            f" So do the other stages that were tried ({listed(_stage_of(seen.trial) for seen in also)})."
+            f" So do the other stages that were tried ({listed(_stage_words(seen.trial) for seen in also)})."
             if also
             else ""
         )
@@ -170,45 +141,83 @@ def _judge_failing(
         _blame(evidence, verdict, ours, stages, what)
 
 
-def _blame(evidence: Evidence, verdict: ZeroVerdict, ours: _Seen, stages: list[_Seen], what: str) -> None:
-    """The candidate is worse than the reference: another stage, other keys, or another version cures it."""
-    curing = [seen for seen in stages if seen.healthy and seen.trial.stage != verdict.submitted_stage]
-    keys = _smallest_cure(evidence, verdict.submitted_stage)
-    if curing:
-        best = _preferred(curing, verdict.submitted_stage)
-        verdict.guilty, verdict.guilty_keys = Guilty.STAGE, [STAGE_PATH]
-        verdict.recommended_patch = list(best.trial.patch) or [
-            PatchOperation(op="replace", path=STAGE_PATH, value=best.trial.stage)
-        ]
-        verdict.trial = best.trial.name
-        numbers = sorted({seen.trial.stage for seen in curing if seen.trial.stage is not None})
-        trained = (
-            f"stage{'s' if len(numbers) > 1 else ''} {listed(numbers)} train{'' if len(numbers) > 1 else 's'}"
+def _blame(evidence: Evidence, verdict: ZeroVerdict, ours: Seen, stages: list[Seen], what: str) -> None:
+    """The candidate is worse than the reference: another version, another stage, or other keys cure it."""
+    if is_unstable(ours.trial, evidence):
+        again = see(repeats(evidence)[ours.trial.name], evidence)
+        verdict.unstable = True
+        verdict.open_reason = (
+            f"Run again, unchanged, it went another way ({again.trial.name}: {clause(again.judged.reason)}), so "
+            "that no key can be blamed."
         )
-        verdict.explanation = f"{what}. With the same other keys {trained}."
+        verdict.explanation = f"{what}. {verdict.open_reason}"
+        return
+    curing = [seen for seen in stages if seen.healthy and not is_unstable(seen.trial, evidence)]
+    only_stage = [
+        seen
+        for seen in curing
+        if changes_only_stage(seen.trial) and _stage(seen.trial) != verdict.submitted_stage
+    ]
+    keys = smallest_key_cure(evidence, verdict.submitted_stage)
+    version = version_cure(evidence)
+    if version is not None:
+        _take(verdict, Guilty.VERSION, version, [o.path for o in version.trial.patch])
+        verdict.explanation = (
+            f"{what}. {_sentence_start(version.trial)}, and nothing else changed, it trains."
+        )
+    elif only_stage:
+        best = best_of(only_stage, verdict.submitted_stage, evidence) or only_stage[0]
+        own_keys = config_keys(keys.trial) if keys is not None else []
+        _take(verdict, Guilty.STAGE, best, [STAGE_PATH, *own_keys])
+        verdict.explanation = f"{what}. With the same other keys {_stages_train(only_stage)}."
         if keys is not None:
             verdict.explanation += (
                 f" At the submitted stage {describe_patch(keys.trial.patch)} cures it "
                 f"too ({keys.trial.name})."
             )
     elif keys is not None:
-        verdict.guilty, verdict.guilty_keys = Guilty.KEYS, _config_keys(keys.trial)
-        verdict.recommended_patch, verdict.trial = list(keys.trial.patch), keys.trial.name
+        _take(verdict, Guilty.KEYS, keys, config_keys(keys.trial))
         verdict.explanation = f"{what}. {_sentence_start(keys.trial)} the submitted stage trains."
-    elif (version := _version_cure(evidence, ours.trial)) is not None:
-        verdict.guilty, verdict.guilty_keys = Guilty.VERSION, _all_keys(version.trial)
-        verdict.recommended_patch, verdict.trial = list(version.trial.patch), version.trial.name
-        verdict.explanation = f"{what}. {_sentence_start(version.trial)} it trains."
     else:
-        tried = [
-            trial.name for trial in evidence.trials or [] if trial.role in (Role.STAGE, Role.BISECT, Role.FIX)
-        ]
-        verdict.open_reason = (
-            f"None of the other trials cures it ({listed(tried)})."
-            if tried
-            else "No other stage or key was tried."
-        )
-        verdict.explanation = f"{what}. {verdict.open_reason}"
+        _leave_open(evidence, verdict, curing, what)
+        return
+    cures = [seen.trial for seen in (*only_stage, keys, *curing) if seen is not None]
+    verdict.others = list({t.name: t for t in cures if t.name != verdict.trial}.values())
+    verdict.explanation += _search_words(evidence.search)
+
+
+def _take(verdict: ZeroVerdict, guilty: Guilty, cure: Seen, keys: list[str]) -> None:
+    verdict.guilty, verdict.guilty_keys = guilty, keys
+    verdict.recommended_patch, verdict.trial = list(cure.trial.patch), cure.trial.name
+
+
+def _leave_open(evidence: Evidence, verdict: ZeroVerdict, curing: list[Seen], what: str) -> None:
+    tried = [t.name for t in evidence.trials or [] if t.role in (Role.STAGE, Role.BISECT, Role.FIX)]
+    verdict.open_reason = (
+        f"None of the other trials tells which key it is ({listed(tried)})."
+        if tried
+        else "No other stage or key was tried."
+    )
+    best = best_of(curing, verdict.submitted_stage, evidence)
+    if best is not None:
+        verdict.recommended_patch, verdict.trial = list(best.trial.patch), best.trial.name
+        verdict.open_reason = f"{_sentence_start(best.trial)} it trains, which no single change explains."
+    verdict.explanation = f"{what}. {verdict.open_reason}{_search_words(evidence.search)}"
+
+
+def _stages_train(seen: list[Seen]) -> str:
+    numbers = sorted({stage for entry in seen if (stage := _stage(entry.trial)) is not None})
+    return f"stage{'s' if len(numbers) > 1 else ''} {listed(numbers)} train{'' if len(numbers) > 1 else 's'}"
+
+
+def _search_words(search: Search | None) -> str:
+    """What the search for guilty keys cost and left open."""
+    if search is None or not search.num_trials:
+        return ""
+    words = (
+        f" {counted(search.num_keys, 'differing key')} were searched in {counted(search.num_trials, 'trial')}"
+    )
+    return f"{words}; the search ended early: {search.stopped}." if search.stopped else f"{words}."
 
 
 def fix_of(verdict: ZeroVerdict) -> Fix | None:
@@ -223,28 +232,29 @@ def fix_of(verdict: ZeroVerdict) -> Fix | None:
     )
 
 
-def _changes_only_stage(trial: Trial) -> bool:
-    """A stage trial, or any other that runs the job at another stage and changes nothing else."""
-    if trial.role is Role.STAGE:
-        return True
-    return bool(trial.patch) and all(operation.path == STAGE_PATH for operation in trial.patch)
+def other_fixes(verdict: ZeroVerdict) -> list[Fix]:
+    """The other changes that were tried and train."""
+    return [
+        Fix(
+            description=f"Or change {describe_patch(trial.patch)}.",
+            patch=list(trial.patch),
+            verification=Verification.VERIFIED,
+            trial=trial.name,
+        )
+        for trial in verdict.others
+    ]
 
 
-def _stage_of(trial: Trial) -> int | None:
-    """The stage that ran; of a trial that crashed before it had an engine, the stage that was asked for."""
-    if trial.stage is not None:
-        return trial.stage
-    asked = next((operation.value for operation in trial.patch if operation.path == STAGE_PATH), None)
-    return asked if isinstance(asked, int) else None
+def _stage(trial: Trial) -> int | None:
+    place = placement_of(trial)
+    return place.stage if place else None
 
 
-def _see(trial: Trial, evidence: Evidence, reference: Trial | None) -> _Seen:
-    agreement = (
-        compare(trial, reference)
-        if reference is not None
-        else Agreement(agrees=None, reason="there is no reference")
-    )
-    return _Seen(trial, judge_trial(trial, evidence), agreement)
+def _stage_words(trial: Trial) -> str:
+    place = placement_of(trial)
+    if place is None:
+        return trial.name
+    return f"{place.stage} with offload of {place.offload}" if place.offload else str(place.stage)
 
 
 def _submitted_stage(evidence: Evidence) -> int | None:
@@ -256,71 +266,6 @@ def _submitted_stage(evidence: Evidence) -> int | None:
         return 0 if evidence.config is not None and config else None
     stage = section.get("stage", 0)
     return stage if isinstance(stage, int) else None
-
-
-def _stage_results(seen: list[_Seen]) -> list[StageResult]:
-    """One result per stage, the candidate's own first wins; by stage."""
-    results: dict[int, StageResult] = {}
-    for entry in seen:
-        stage = _stage_of(entry.trial)
-        if stage is None or stage in results:
-            continue
-        seconds = [step.step_seconds for step in entry.trial.steps if step.step_seconds is not None]
-        results[stage] = StageResult(
-            stage=stage,
-            outcome=entry.judged.outcome,
-            agrees_with_reference=entry.agreement.agrees,
-            loss_gap=entry.agreement.loss_gap,
-            grad_norm_gap=entry.agreement.grad_norm_gap,
-            peak_memory_bytes=entry.trial.peak_memory_bytes,
-            step_seconds=statistics.median(seconds) if seconds else None,
-        )
-    return [results[stage] for stage in sorted(results)]
-
-
-def _preferred(curing: list[_Seen], submitted: int | None) -> _Seen:
-    """The nearest stage that saves at least as much memory; else the highest of the lower ones."""
-    above = [seen for seen in curing if (seen.trial.stage or 0) > (submitted or 0)]
-    if above:
-        return min(above, key=lambda seen: seen.trial.stage or 0)
-    return max(curing, key=lambda seen: seen.trial.stage or 0)
-
-
-def _smallest_cure(evidence: Evidence, stage: int | None) -> _Seen | None:
-    """Of the trials at the submitted stage that train like the reference: the smallest patch of keys."""
-    cures = [
-        seen
-        for trial in evidence.trials or []
-        if trial.role in (Role.BISECT, Role.FIX) and trial.stage == stage and _config_keys(trial)
-        if (seen := _see(trial, evidence, evidence.reference)).healthy
-    ]
-    return min(cures, key=lambda seen: len(seen.trial.patch), default=None)
-
-
-def _version_cure(evidence: Evidence, candidate: Trial) -> _Seen | None:
-    for trial in evidence.trials or []:
-        if trial is candidate or not trial.patch:
-            continue
-        if all(operation.path.startswith("/cluster/versions") for operation in trial.patch):
-            seen = _see(trial, evidence, evidence.reference)
-            if seen.healthy:
-                return seen
-    return None
-
-
-def _config_keys(trial: Trial) -> list[str]:
-    """The keys of the DeepSpeed config that a patch changes; empty if it changes anything else than those."""
-    keys: list[str] = []
-    for operation in trial.patch:
-        if operation.path.startswith("/deepspeed/") and operation.path != STAGE_PATH:
-            keys.append(operation.path)
-        elif operation.path.removeprefix("/training/") not in _MIRRORS:
-            return []
-    return keys
-
-
-def _all_keys(trial: Trial) -> list[str]:
-    return [operation.path for operation in trial.patch]
 
 
 def _sentence_start(trial: Trial) -> str:

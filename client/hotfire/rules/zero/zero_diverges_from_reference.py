@@ -8,7 +8,7 @@ from hotfire.rules.engine import Rule, Skip
 from hotfire.rules.evidence import Evidence, Finding, Location, Severity
 from hotfire.rules.run.outcome import judge_trial
 from hotfire.rules.zero.compare import compare
-from hotfire.rules.zero.verdict import STAGE_PATH, fix_of, zero_verdict
+from hotfire.rules.zero.verdict import STAGE_PATH, fix_of, other_fixes, zero_verdict
 
 
 class ZeroDivergesFromReference(Rule):
@@ -62,4 +62,5 @@ class ZeroDivergesFromReference(Rule):
                 "guilty_keys": verdict.guilty_keys,
             },
             fix=fix_of(verdict),
+            alternatives=other_fixes(verdict),
         )

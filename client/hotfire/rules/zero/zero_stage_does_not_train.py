@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from hotfire.rules.engine import Rule, Skip
 from hotfire.rules.evidence import Evidence, Finding, Location, Severity
 from hotfire.rules.run.outcome import judge_trial
-from hotfire.rules.zero.verdict import STAGE_PATH, fix_of, zero_verdict
+from hotfire.rules.zero.verdict import STAGE_PATH, fix_of, other_fixes, zero_verdict
 
 
 class ZeroStageDoesNotTrain(Rule):
@@ -52,4 +52,5 @@ class ZeroStageDoesNotTrain(Rule):
                 "outcomes": {str(stage.stage): stage.outcome for stage in verdict.stages},
             },
             fix=fix_of(verdict),
+            alternatives=other_fixes(verdict),
         )

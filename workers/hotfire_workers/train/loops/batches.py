@@ -53,11 +53,17 @@ class RepeatedRows(Dataset[dict[str, Any]]):
     """The rows over and over, `length` in all, so that no epoch ends inside a trial.
 
     An item has the row's `input_ids`, `labels`, `attention_mask` and its number, `row`.
+
+    Args:
+        rows: All rows.
+        length: Items in all.
+        shift: Added to every index (for a rank that shall not get its own rows: see `Faults.data_rank`).
     """
 
-    def __init__(self, rows: list[dict[str, Any]], length: int) -> None:
+    def __init__(self, rows: list[dict[str, Any]], length: int, shift: int = 0) -> None:
         self._rows = rows
         self._length = length
+        self._shift = shift
 
     def __len__(self) -> int:
         return self._length
@@ -65,7 +71,7 @@ class RepeatedRows(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         if not 0 <= index < self._length:
             raise IndexError(index)  # what ends a `for` over a sequence
-        return self._rows[index % len(self._rows)]
+        return self._rows[(index + self._shift) % len(self._rows)]
 
 
 class RowCollator:

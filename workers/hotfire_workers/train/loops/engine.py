@@ -118,7 +118,7 @@ def _run_steps(
         rows,
         RowCollator(load_collator(context), carry_rows=True),
         size=request.micro_batch_size,
-        rank=context.rank,
+        rank=context.faults.data_rank,
         world_size=context.world_size,
         device=context.device,
     )

@@ -10,7 +10,7 @@ from torch import nn
 
 from hotfire_workers.train import imports
 from hotfire_workers.train.loops.context import RankContext
-from hotfire_workers.train.probes.ranks import diverged_parameters, non_finite_parameters
+from hotfire_workers.train.probes.ranks import non_finite_parameters
 
 
 def write_facts(
@@ -81,11 +81,9 @@ def write_last_facts(context: RankContext, model: nn.Module) -> None:
     """Writes what is only known when the steps are done. A collective call."""
     if not context.request.probes:
         return
-    diverged = diverged_parameters(model, context.device)
     bad = non_finite_parameters(model, context.device)
     if context.rank == 0:
-        facts = {"diverged_parameters": diverged, "non_finite_parameters_at_end": bad}
-        context.writer.line("facts", facts=facts)
+        context.writer.line("facts", facts={"non_finite_parameters_at_end": bad})
 
 
 def device_name(device: torch.device) -> str:

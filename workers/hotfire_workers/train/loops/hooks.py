@@ -16,6 +16,7 @@ def hook_engine(engine: Any, probe: StepProbe, recorder: StepRecorder) -> None:
     own. (Its signature differs between versions.)
     """
     take_model_step = engine._take_model_step  # noqa: SLF001
+    recorder.context.faults.on_engine(engine)
 
     def forward(batch: dict[str, Any]) -> Any:
         return engine.module(**batch)

@@ -26,7 +26,7 @@ class StepRecorder:
     """
 
     def __init__(self, context: RankContext, *, mean_over_micro_batches: bool) -> None:
-        self._context = context
+        self.context = context
         self.writer = context.writer
         self._mean = mean_over_micro_batches
         self._micro_batches: list[dict[str, Any]] = []
@@ -51,8 +51,8 @@ class StepRecorder:
         """A micro-batch is about to run; faults of the tests strike here."""
         self._micro_batches.append(loss_probe.describe(batch, rows))
         self._suspect = batch if self._suspect is None else self._suspect
-        self._context.writer.heartbeat()
-        self._context.faults.before_micro_batch(self._context.pace.step, self.num_micro_batches)
+        self.context.writer.heartbeat()
+        self.context.faults.before_micro_batch(self.context.pace.step, self.num_micro_batches)
 
     def loss(self, value: torch.Tensor, batch: dict[str, Any]) -> None:
         """Its raw loss, before anything filters it."""
@@ -78,14 +78,18 @@ class StepRecorder:
             return
         self._module_looked_for = True
         batch = self._suspect
-        name = first_non_finite_module(model, lambda: forward(batch))
+        found = first_non_finite_module(model, lambda: forward(batch))
         finder = torch.tensor(
-            float(self._context.rank if name is not None else self._context.world_size),
-            device=self._context.device,
+            float(self.context.rank if found is not None else self.context.world_size),
+            device=self.context.device,
         )  # fmt: skip
         dist.all_reduce(finder, op=dist.ReduceOp.MIN)
-        if name is not None and int(finder) == self._context.rank:
-            self._context.writer.line("facts", facts={"first_non_finite_module": name})
+        if found is not None and int(finder) == self.context.rank:
+            facts = {
+                "first_non_finite_module": found.name,
+                "non_finite_module": found.record() | {"step": self.context.pace.step},
+            }
+            self.context.writer.line("facts", facts=facts)
 
     def stop_clock(self) -> None:
         """The step is done; what follows is bookkeeping."""
@@ -97,7 +101,7 @@ class StepRecorder:
         total = sum(losses) if losses else None
         if total is not None and self._mean:
             total /= len(losses)
-        self._context.writer.line(
+        self.context.writer.line(
             "step",
             **{
                 "loss": total,

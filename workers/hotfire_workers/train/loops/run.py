@@ -46,7 +46,7 @@ def run_loop(request: TrialRequest, rank: int, world_size: int, writer: EventWri
             device=device,
             writer=writer,
             pace=Pace(request.num_steps, request.num_peak_steps, request.max_attempts),
-            faults=Faults(request.faults, rank),
+            faults=Faults(request.faults, rank, request.deepspeed),
         )
         config = request.deepspeed or request.reference_config or {}
         is_fp16 = precision.precision_of(config, request.training) == "fp16"
@@ -56,8 +56,10 @@ def run_loop(request: TrialRequest, rank: int, world_size: int, writer: EventWri
         rows = read_rows(request.prepared_dir)
         context.total_steps = _total_steps(context, len(rows))
         rows_per_step = request.micro_batch_size * request.gradient_accumulation_steps * world_size
-        if rank == 0 and (note := short_of_rows(len(rows), rows_per_step)):
-            writer.note(note)
+        if rank == 0:
+            writer.line("facts", facts={"num_rows": len(rows), "rows_per_step": rows_per_step})
+            if note := short_of_rows(len(rows), rows_per_step):
+                writer.note(note)
         set_seed(request.seed)
     memory = MemoryProbe(device)
     try:

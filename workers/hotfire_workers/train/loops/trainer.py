@@ -54,7 +54,11 @@ def build_trainer(context: RankContext, rows: list[dict[str, Any]], model: Any, 
         model=model,
         args=arguments,
         data_collator=RowCollator(load_collator(context), carry_rows=request.probes),
-        train_dataset=RepeatedRows(rows, rows_per_step * (request.max_attempts + 1)),
+        train_dataset=RepeatedRows(
+            rows,
+            rows_per_step * (request.max_attempts + 1),
+            request.micro_batch_size * (context.faults.data_rank - context.rank),
+        ),
     )
     in_order = SequentialSampler(trainer.train_dataset)
     trainer._get_train_sampler = lambda *_args, **_kwargs: in_order  # noqa: SLF001
@@ -164,6 +168,7 @@ class ProbingCallback(TrainerCallback):
         logged: dict[str, Any] = {
             "logged_loss": scalar(logs.get("loss")),
             "logged_grad_norm": scalar(logs.get("grad_norm")),
+            "logged_learning_rate": scalar(logs.get("learning_rate")),
         }
         if self.probe is None:
             logged |= {

@@ -38,12 +38,15 @@ class GradientNorms:
         squares: Sum of squares per parameter, shape (num parameters,), float64, on the CPU.
         first_non_finite: Name of the first parameter whose piece *on this rank* is not finite.
         non_finite_loss: Some rank has a non-finite loss in this step.
+        local: Norm of the pieces that *this rank* holds: bit for bit the same at two steps only where the
+            gradients are.
     """
 
     total: float
     squares: torch.Tensor
     first_non_finite: str | None
     non_finite_loss: bool
+    local: float
 
 
 def measure_gradients(
@@ -77,6 +80,7 @@ def measure_gradients(
         local = torch.stack(norms).to(torch.float64) * (local_factor / layout.scale())
         sums.index_add_(0, torch.tensor(owners, device=device), local.square())
     sums[-1] = float(non_finite_loss)
+    own = float(sums[:-1].sum())
     non_finite = torch.nonzero(~torch.isfinite(sums)).flatten().tolist()
     if dist.is_initialized():
         dist.all_reduce(sums)
@@ -85,8 +89,14 @@ def measure_gradients(
     sums = sums.cpu()
     squares = sums[:-1]
     return GradientNorms(
-        total=math.sqrt(value) if (value := float(squares.sum())) >= 0 else value,
+        total=_root(float(squares.sum())),
         squares=squares,
         first_non_finite=parameters.names[non_finite[0]] if non_finite else None,
         non_finite_loss=bool(sums[-1] > 0),
+        local=_root(own),
     )
+
+
+def _root(value: float) -> float:
+    """Square root; NaN stays NaN."""
+    return math.sqrt(value) if value >= 0 else value

@@ -80,6 +80,7 @@ class GroupProbe:
                     "update_ratio": _ratio(update, members),
                     "silent_parameters": [self._parameters.names[i] for i in never[:_MAX_NAMES]],
                     "num_never_in_graph": sum(not bool(reached[i]) for i in never),
+                    "rounded_away_share": update.share_rounded_away(members) if update else None,
                 }
             )
         return records

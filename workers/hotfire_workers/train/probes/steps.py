@@ -12,6 +12,8 @@ from hotfire_workers.train.loops.context import RankContext
 from hotfire_workers.train.probes.gradients import GradientNorms, Parameters, measure_gradients
 from hotfire_workers.train.probes.groups import GroupProbe
 from hotfire_workers.train.probes.layout import Layout
+from hotfire_workers.train.probes.received import gradient_used
+from hotfire_workers.train.probes.replicas import ReplicaProbe
 from hotfire_workers.train.probes.silent import SilenceProbe
 from hotfire_workers.train.probes.updates import Update, UpdateProbe
 
@@ -52,6 +54,7 @@ class StepProbe:
         self._silence = SilenceProbe(self._parameters)
         self._groups = GroupProbe(self._parameters)
         self._updates = UpdateProbe(layout, self._parameters, context.device) if layout is not None else None
+        self._replicas = ReplicaProbe(model, context.device)
         self._norms: GradientNorms | None = None
         self._silent: torch.Tensor | None = None
         self._update: Update | None = None
@@ -86,10 +89,12 @@ class StepProbe:
             "grad_norm_measured": None,
             "num_silent_parameters": None,
             "first_non_finite_parameter": None,
+            "local_grad_norm": None,
         }
         self._norms = None
         if layout is not None:
             faults = self._context.faults
+            faults.before_measurement(layout, pace.step)
             self._norms = measure_gradients(
                 layout,
                 self._parameters,
@@ -101,6 +106,7 @@ class StepProbe:
             fields["grad_norm_measured"] = self._norms.total
             fields["num_silent_parameters"] = int(self._silent.sum())
             fields["first_non_finite_parameter"] = self._norms.first_non_finite
+            fields["local_grad_norm"] = self._norms.local
             faults.after_measurement(piece for _, _, piece in layout.gradients())
         self._measuring = pace.measures_update and self._updates is not None
         if self._measuring and self._updates is not None:
@@ -108,7 +114,8 @@ class StepProbe:
         return fields
 
     def after_step(self, *, applied: bool, grad_norm: float | None) -> dict[str, Any]:
-        """Just after the step. A collective call on the steps whose movement is measured.
+        """Just after the step. A collective call on the first applied step and those whose movement is
+        measured.
 
         Args:
             applied: The optimizer moved (it was not skipped for overflow).
@@ -125,24 +132,42 @@ class StepProbe:
                 self._update = update
         if applied and self._norms is not None and self._silent is not None:
             self._last = _LastApplied(self._norms.squares, self._silent)
+        is_first = applied and self._context.pace.applied == 0
+        used = gradient_used(self._optimizer, self._norms.local) if is_first and self._norms else None
         self._context.pace.record(applied=applied, loss_scale=self._loss_scale)
         if update is not None and applied:
             self.write_groups()
+        if is_first:
+            self._compare_replicas(trainable_only=True)
         return {
             "applied": applied,
             "grad_norm": grad_norm,
             "skipped_steps": self._skipped,
             "update_ratio": update.ratio if update is not None else None,
+            "num_moved": update.num_moved if update is not None else None,
             "num_decayed_only": update.num_decayed_only if update is not None else None,
+            "rounded_away_share": update.rounded_away_share if update is not None else None,
+            "gradient_used": used,
         }
 
     def finish(self) -> None:
-        """After the last step: the groups as they ended, how much of the weights stood still. Collective."""
+        """After the last step: the groups as they ended, the replicas, how much stood still. Collective."""
         self.write_groups()
-        if self._context.rank == 0 and self._update is not None:
-            self._context.writer.line(
-                "facts", facts={"unchanged_element_share": self._update.unchanged_share}
-            )
+        self._compare_replicas(trainable_only=False)
+        if self._context.rank == 0 and self._update is not None and self._layout is not None:
+            facts = {
+                "unchanged_element_share": self._update.unchanged_share,
+                "master_dtypes": sorted(
+                    {str(piece.dtype).removeprefix("torch.") for _, _, piece in self._layout.masters()}
+                ),
+            }
+            self._context.writer.line("facts", facts=facts)
+
+    def _compare_replicas(self, *, trainable_only: bool) -> None:
+        """Do all ranks hold the same weights? A collective call."""
+        checks = self._replicas.check(self._context.pace.attempts, trainable_only=trainable_only)
+        if checks and self._context.rank == 0:
+            self._context.writer.line("facts", facts={"replicas": checks})
 
     def write_groups(self) -> None:
         """Writes the groups as of the last applied step, on rank 0. A collective call."""
