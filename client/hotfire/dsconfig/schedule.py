@@ -13,6 +13,7 @@ from typing import Any
 
 from hotfire.dsconfig import schedule_curves, schedule_deepspeed
 from hotfire.dsconfig.effective import LEARNING_RATE, Batch, number, warmup_steps
+from hotfire.dsconfig.versions import Version, parse
 from hotfire.rules.evidence import Cluster
 
 _PEAK_SEARCH_STEPS = 100_000
@@ -33,10 +34,20 @@ class Schedule:
     warmup_steps: int
     source: str
     """Who sets it: "deepspeed:WarmupLR", "trainer:linear", "optimizer" (a constant)."""
+    top: float | None = None
+    """The rate that the curve is meant to reach."""
+    length: int | None = None
+    """Optimizer steps that it was made for; None where it has no end."""
+    fails_at: int | None = None
+    """Optimizer steps after which setting the next rate divides by zero: the job ends there."""
 
 
 def learning_rates(
-    effective: dict[str, Any], training: dict[str, Any], total_steps: int | None
+    effective: dict[str, Any],
+    training: dict[str, Any],
+    total_steps: int | None,
+    *,
+    version: str | None = None,
 ) -> Schedule | None:
     """The curve of the job, or None where it cannot be known (unknown name, length needed and not known).
 
@@ -47,13 +58,14 @@ def learning_rates(
         effective: The config as it takes effect (`effective.resolve`).
         training: The training arguments that were given.
         total_steps: Optimizer steps of the whole job, if known.
+        version: DeepSpeed's; None: the newest known.
     """
     section = effective.get("scheduler")
     if isinstance(section, dict) and section.get("type") is not None:
-        return _of_deepspeed(section, effective, training, total_steps)
+        return _of_deepspeed(section, effective, training, total_steps, parse(version))
     if training.get("loop") == "DEEPSPEED" and training.get("lr_scheduler_type") is None:
         base = _base_rate(effective, training)
-        return None if base is None else _schedule(lambda _: base, 0, total_steps, "optimizer")
+        return None if base is None else _schedule(lambda _: base, 0, total_steps, "optimizer", top=base)
     return _of_trainer(effective, training, total_steps)
 
 
@@ -79,16 +91,34 @@ def total_steps(training: dict[str, Any], cluster: Cluster, batch: Batch) -> int
 
 
 def _schedule(
-    rate: Callable[[int], float], warmup: int, total: int | None, source: str, peak_step: int | None = None
+    rate: Callable[[int], float],
+    warmup: int,
+    total: int | None,
+    source: str,
+    peak_step: int | None = None,
+    *,
+    top: float | None = None,
+    length: int | None = None,
+    fails_at: int | None = None,
 ) -> Schedule:
     """Completes a curve with its peak: where it is not known, the curve rises monotonically during warm-up."""
     if peak_step is None:
-        last = warmup + 1 if total is None else max(0, min(warmup + 1, total - 1))
+        ends = [n - 1 for n in (total, fails_at) if n is not None]
+        last = max(0, min([warmup + 1, *ends]))
         near = range(max(0, last - 3), last + 1) if last > _PEAK_SEARCH_STEPS else range(last + 1)
         peak_step = max(near, key=lambda step: (rate(step), -step))
     elif total is not None:
         peak_step = max(0, min(peak_step, total - 1))
-    return Schedule(rate=rate, peak=rate(peak_step), peak_step=peak_step, warmup_steps=warmup, source=source)
+    return Schedule(
+        rate=rate,
+        peak=rate(peak_step),
+        peak_step=peak_step,
+        warmup_steps=warmup,
+        source=source,
+        top=top,
+        length=length,
+        fails_at=fails_at,
+    )
 
 
 def _base_rate(effective: dict[str, Any], training: dict[str, Any]) -> float | None:
@@ -118,11 +148,24 @@ def _of_trainer(effective: dict[str, Any], training: dict[str, Any], total: int 
     if factor is None:
         return None
     shown = 0 if name == "constant" else warmup
-    return _schedule(lambda step: base * factor(step), shown, total, f"trainer:{name}")
+    length = None if name in schedule_curves.ENDLESS else total
+    return _schedule(
+        lambda step: base * factor(step),
+        shown,
+        total,
+        f"trainer:{name}",
+        top=base,
+        length=length,
+        fails_at=schedule_curves.fails_at(name, warmup, total),
+    )
 
 
 def _of_deepspeed(
-    section: dict[str, Any], effective: dict[str, Any], training: dict[str, Any], total: int | None
+    section: dict[str, Any],
+    effective: dict[str, Any],
+    training: dict[str, Any],
+    total: int | None,
+    version: Version,
 ) -> Schedule | None:
     kind = section["type"]
     given = section.get("params")
@@ -130,18 +173,27 @@ def _of_deepspeed(
     if params is None:
         return None
     if kind == "OneCycle":
-        curve = schedule_deepspeed.one_cycle(params)
+        curve = schedule_deepspeed.one_cycle(params, version)
     elif kind == "LRRangeTest":
         curve = schedule_deepspeed.range_test(params, total)
     elif kind in _WARMUP_KINDS:
         length = params.get("total_num_steps")
         end = total if length is None else number(length)
-        curve = schedule_deepspeed.warmup_curve(kind, params, end, _base_rate(effective, training))
+        curve = schedule_deepspeed.warmup_curve(kind, params, end, _base_rate(effective, training), version)
     else:
         return None
     if curve is None:
         return None
-    return _schedule(curve.rate, curve.warmup, total, f"deepspeed:{kind}", curve.peak_step)
+    return _schedule(
+        curve.rate,
+        curve.warmup,
+        total,
+        f"deepspeed:{kind}",
+        curve.peak_step,
+        top=curve.top,
+        length=curve.length,
+        fails_at=curve.fails_at,
+    )
 
 
 def _filled(params: dict[str, Any], training: dict[str, Any], total: int | None) -> dict[str, Any] | None:

@@ -13,6 +13,16 @@ from hotfire.dsconfig.batch_size import number
 
 Factor = Callable[[int], float]
 
+NAMES = (
+    "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt",
+    "reduce_lr_on_plateau", "cosine_with_min_lr", "cosine_warmup_with_min_lr", "warmup_stable_decay", "greedy",
+)  # fmt: skip
+"""Every `lr_scheduler_type` of transformers 5.23."""
+ENDLESS = ("constant", "constant_with_warmup", "inverse_sqrt")
+"""Curves that do not depend on the length of the job."""
+MEASURED = ("reduce_lr_on_plateau", "greedy")
+"""Curves that follow the evaluation loss: nobody knows them beforehand."""
+
 _STABLE_SHAPES: dict[str, tuple[Callable[[float], float], Callable[[float, float], float]]] = {
     "linear": (lambda share: share, lambda share, _: 1.0 - share),
     "cosine": (
@@ -42,6 +52,11 @@ def factor(name: str, warmup: int, total: int | None, base: float, kwargs: dict[
     if after is None or name == "constant":
         return after
     return lambda step: step / max(1, warmup) if step < warmup else after(step)
+
+
+def fails_at(name: str, warmup: int, total: int | None) -> int | None:
+    """Optimizer steps after which setting the next rate divides by zero; None: never."""
+    return total if name == "polynomial" and total is not None and total == warmup else None
 
 
 class _Options:
@@ -110,8 +125,10 @@ def _restarts(warmup: int, decay: int, cycles: float) -> Factor:
 
 def _polynomial(warmup: int, total: int, base: float, end: float, power: float) -> Factor:
     def value(step: int) -> float:
-        if step > total or total <= warmup:
+        if step > total:
             return end / base
+        if total == warmup:
+            return math.nan  # divides by zero there: `fails_at`
         remaining = 1 - (step - warmup) / (total - warmup)
         return float(((base - end) * remaining**power + end) / base)
 

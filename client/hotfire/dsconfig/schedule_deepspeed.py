@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hotfire.dsconfig.batch_size import number
+from hotfire.dsconfig.versions import Version, parse
 
 Rate = Callable[[int], float]
 
@@ -20,6 +21,13 @@ WARMUP_STEPS = 1000
 MAX_RATE = 1e-3
 """Default of WarmupDecayLR's `warmup_max_lr`, and of the rate of Adam and its kin."""
 _COSINE_MIN_RATIO = 1e-4
+_NEWEST = parse(None)
+#: WarmupLR takes the optimizer's rate where no maximum is given; MAX_RATE before.
+_OPTIMIZER_RATE_SINCE = parse("0.17.1")
+#: WarmupCosineLR stays at its floor after its end; before, it swung up again, or divided by zero.
+_COSINE_ENDS_SINCE = parse("0.19.3")
+#: OneCycle's stairs work.
+_STAIRS_SINCE = parse("0.19.4")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +38,21 @@ class Curve:
     warmup: int
     peak_step: int | None = None
     """Where it is known; else it is near the end of the warm-up."""
+    top: float | None = None
+    """The rate that it is meant to reach."""
+    length: int | None = None
+    """Optimizer steps that it was made for, where it has an end."""
+    fails_at: int | None = None
+    """Optimizer steps after which setting the next rate divides by zero."""
 
 
-def warmup_curve(kind: str, params: dict[str, Any], end: float | None, base: float | None) -> Curve | None:
+def warmup_curve(
+    kind: str,
+    params: dict[str, Any],
+    end: float | None,
+    base: float | None,
+    version: Version = _NEWEST,
+) -> Curve | None:
     """WarmupLR, WarmupDecayLR and WarmupCosineLR; None where a number is missing.
 
     Args:
@@ -40,19 +60,28 @@ def warmup_curve(kind: str, params: dict[str, Any], end: float | None, base: flo
         params: Its params, "auto" filled in.
         end: `total_num_steps`.
         base: The rate that the optimizer is made with.
+        version: DeepSpeed's.
     """
     given = number(params.get("warmup_num_steps", WARMUP_STEPS))
     if given is None or (end is None and kind != "WarmupLR"):
         return None
     warmup = max(2, int(given))  # every version takes at least 2
     if kind == "WarmupCosineLR":
-        inner = _cosine(params, warmup, end, base)
+        inner, top = _cosine(params, warmup, end, base, version), base
     else:
+        if kind == "WarmupLR" and version < _OPTIMIZER_RATE_SINCE:
+            base = MAX_RATE
         inner = _rise(kind, params, warmup, end if kind == "WarmupDecayLR" else None, base)
-    return None if inner is None else Curve(lambda step: inner(step - 1), warmup)
+        top = _highest(kind, params, base)
+    if inner is None:
+        return None
+    length = None if kind == "WarmupLR" or end is None else int(end)
+    by_zero = kind == "WarmupCosineLR" and version < _COSINE_ENDS_SINCE and length == warmup
+    fails_at = warmup + 1 if by_zero else None
+    return Curve(lambda step: inner(step - 1), warmup, top=top, length=length, fails_at=fails_at)
 
 
-def one_cycle(params: dict[str, Any]) -> Curve | None:
+def one_cycle(params: dict[str, Any], version: Version = _NEWEST) -> Curve | None:
     """OneCycle: up, down, then decay."""
     low, high = number(params.get("cycle_min_lr")), number(params.get("cycle_max_lr"))
     first = number(params.get("cycle_first_step_size", 2000))
@@ -71,7 +100,7 @@ def one_cycle(params: dict[str, Any]) -> Curve | None:
         x = 1.0 + step / total - math.floor(1 + step / total)
         rising = x <= ratio
         count = stairs if rising else stairs_back
-        if count <= 0:
+        if count <= 0 or version < _STAIRS_SINCE:
             return x / ratio if rising else (x - 1) / (ratio - 1)
         at = step % total
         position = at * count / first if at <= first else (total - at) * count / back
@@ -84,7 +113,7 @@ def one_cycle(params: dict[str, Any]) -> Curve | None:
             return low
         return low / (1 + decay * (step - total) / every)
 
-    return Curve(rate, int(first), int(first))
+    return Curve(rate, int(first), int(first), top=high)
 
 
 def range_test(params: dict[str, Any], total: int | None) -> Curve | None:
@@ -110,12 +139,15 @@ def _gamma(params: dict[str, Any], warmup: int) -> Callable[[int], float]:
     return lambda iteration: math.log(iteration + 1) / math.log(warmup)
 
 
+def _highest(kind: str, params: dict[str, Any], base: float | None) -> float | None:
+    top = params.get("warmup_max_lr", MAX_RATE if kind == "WarmupDecayLR" else None)
+    return base if top is None else number(top)
+
+
 def _rise(
     kind: str, params: dict[str, Any], warmup: int, end: float | None, base: float | None
 ) -> Rate | None:
-    low = number(params.get("warmup_min_lr", 0.0))
-    top = params.get("warmup_max_lr", MAX_RATE if kind == "WarmupDecayLR" else None)
-    high = base if top is None else number(top)
+    low, high = number(params.get("warmup_min_lr", 0.0)), _highest(kind, params, base)
     if low is None or high is None:
         return None
     rise, least, most = _gamma(params, warmup), low, high
@@ -134,7 +166,9 @@ def _rise(
     return rate
 
 
-def _cosine(params: dict[str, Any], warmup: int, end: float | None, base: float | None) -> Rate | None:
+def _cosine(
+    params: dict[str, Any], warmup: int, end: float | None, base: float | None, version: Version
+) -> Rate | None:
     start = number(params.get("warmup_min_ratio", 0.0))
     floor = number(params.get("cos_min_ratio", _COSINE_MIN_RATIO))
     if start is None or floor is None or end is None or base is None:
@@ -146,7 +180,10 @@ def _cosine(params: dict[str, Any], warmup: int, end: float | None, base: float 
             return 0.0
         if iteration < warmup:
             return top * (first + rise(iteration) * (1.0 - first))
-        progress = min(1.0, (iteration - warmup + 1) / max(1, length - warmup))
+        if version < _COSINE_ENDS_SINCE:
+            progress = (iteration - warmup + 1) / (length - warmup) if length != warmup else math.nan
+        else:
+            progress = min(1.0, (iteration - warmup + 1) / max(1, length - warmup))
         share = (1 + math.cos(math.pi * progress)) / 2
         return top * max(0.0, last + (1.0 - last) * share)
 

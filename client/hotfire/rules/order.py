@@ -9,15 +9,15 @@ from hotfire.rules.evidence import Finding, Severity
 _SEVERITY = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
 #: Symptom -> the rules that name its cause, where one of them has found something.
 _CAUSES_OF_MECHANISM = {
-    "no-supervised-tokens": ("D101", "D102", "D107", "D110"),
+    "no-supervised-tokens": ("D101", "D102", "D107", "D108", "D109", "D110", "D113", "D114"),
     "masked-micro-batch": ("D101",),
 }
 _CAUSES_OF_CRASH = {
-    "token-out-of-range": ("D105", "M101"),
+    "token-out-of-range": ("D105", "M101", "M103"),
     "arguments-mismatch": ("C108",),
-    "empty-optimizer": ("M106", "M104"),
-    "loss-without-graph": ("M106", "M104"),
-    "lora-targets": ("M106", "M104"),
+    "empty-optimizer": ("M104", "M106"),
+    "loss-without-graph": ("M104", "M106"),
+    "lora-targets": ("M104", "M106"),
     "untested-optimizer": ("C112",),
     "client-optimizer-offload": ("C112",),
     "cpu-adam-build": ("E102",),
@@ -26,7 +26,8 @@ _CAUSES_OF_CRASH = {
     "loss-scale-minimum": ("R110",),
 }
 _CAUSES_OF_RULE = {
-    "R106": ("M106",),
+    "R106": ("M104", "M105", "M106"),
+    "R101": ("M103", "D105", "M101"),
     "R110": ("C110", "C111"),
     "R114": ("C113", "C108"),
     "R119": ("M107",),
@@ -36,10 +37,10 @@ _CAUSES_OF_RULE = {
 #: Run rules among themselves, the root first.
 _RUN_ORDER = (
     *("R122", "R119", "R120", "R121", "R101", "R105", "R104", "R110", "R106", "R107"),
-    *("R103", "R102", "R112", "R114"),
+    *("R103", "R102", "R109", "R108", "R117", "R116", "R112", "R114", "R118", "R115", "R123"),
 )
 #: Where no row is left, these say why.
-_ROW_RULES = {"D107", "D110"}
+_ROW_RULES = {"D107", "D108", "D110", "D114"}
 #: Without these nothing else could be looked at.
 _NOTHING_TO_READ = ("C101", "M110", "D119")
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from train_loop_jobs import NUM_RANKS, RunTrial, ds_config
+from train_loop_jobs import NUM_RANKS, TRAINING, RunTrial, ds_config
 
-from hotfire.rules.evidence import Trial
+from hotfire.rules.engine import judge
+from hotfire.rules.evidence import Evidence, Severity, Trial
+from hotfire.rules.run import RUN_RULES
 
 LORA = {"peft": {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"]}}
 LOOPS = ["TRAINER", "DEEPSPEED"]
@@ -33,6 +35,15 @@ def assert_norms_agree(trial: Trial) -> None:
         assert [rank.rank for rank in step.ranks] == list(range(NUM_RANKS))
 
 
+def assert_nothing_found(trial: Trial) -> None:
+    """No run rule has an error or a warning, and the replicas were compared and are equal."""
+    judged = judge(Evidence(trials=[trial], training=TRAINING), rules=RUN_RULES)
+    assert [f.message for f in judged.findings if f.severity is not Severity.INFO] == []
+    checks = trial.facts["replicas"]
+    assert [check["step"] for check in checks] == [1, 3]
+    assert all(check["num_compared"] > 0 and check["num_differing"] == 0 for check in checks)
+
+
 def assert_same_start(trial: Trial, reference: Trial, rel: float = 0.01) -> None:
     """Step 1 of the candidate and of the reference agree."""
     assert reference.completed, reference.error
@@ -47,6 +58,8 @@ def assert_same_start(trial: Trial, reference: Trial, rel: float = 0.01) -> None
 def test_measured_norm_is_the_engines(run_trial: RunTrial, loop: str, stage: int, precision: str) -> None:
     trial = run_trial(ds_config(stage, precision), loop)
     assert_norms_agree(trial)
+    if (stage, precision) != (0, "fp16"):
+        assert_nothing_found(trial)
     assert (trial.stage, trial.dtype, trial.launcher) == (stage, precision, "warm")
 
 
@@ -117,11 +130,13 @@ def test_accelerate_resolves_auto_and_leaves_the_rest_to_the_engine_loop(run_tri
 def test_whole_matrix_warm(run_trial: RunTrial, loop: str, training: dict) -> None:
     for precision in PRECISIONS:
         reference = run_trial(None, loop, training=training, reference_config=ds_config(2, precision))
+        assert_nothing_found(reference)
         for stage in STAGES:
             trial = run_trial(ds_config(stage, precision), loop, training=training)
             assert_norms_agree(trial)
             if (stage, precision) != (0, "fp16"):
                 assert_same_start(trial, reference)
+                assert_nothing_found(trial)
             else:
                 assert trial.steps[0].loss == pytest.approx(reference.steps[0].loss, rel=0.01)
 
@@ -152,6 +167,7 @@ def test_offloaded_optimizer(run_trial: RunTrial, loop: str, stage: int, with_se
         del config["optimizer"]
     trial = run_trial(config, loop)
     assert_norms_agree(trial)
+    assert_nothing_found(trial)
     changed = {a["path"] for a in trial.facts["adaptations"]}
     expected = (
         "/deepspeed/optimizer/params/torch_adam" if with_section else "/deepspeed/zero_force_ds_cpu_optimizer"
@@ -165,4 +181,5 @@ def test_fp32_accumulation_of_bf16_gradients(run_trial: RunTrial, stage: int, op
     config = ds_config(stage, "bf16", data_types={"grad_accum_dtype": "fp32"})
     trial = run_trial(config, "TRAINER")
     assert_norms_agree(trial)
+    assert_nothing_found(trial)
     assert trial.zero_optimizer_class == optimizer

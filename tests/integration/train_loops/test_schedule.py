@@ -126,4 +126,5 @@ def test_facts(run_trial: RunTrial) -> None:
     assert trial.peak_memory_bytes is not None
     assert 0 < trial.peak_memory_bytes < 2**30
     assert {"init", "arguments", "model", "engine", "steps"} <= set(trial.phase_seconds)
-    assert facts["diverged_parameters"] == []
+    assert facts["num_rows"] == 24
+    assert facts["master_dtypes"] == ["float32"]

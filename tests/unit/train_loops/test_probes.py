@@ -13,6 +13,8 @@ from hotfire_workers.train.probes.loss import count_supervised, count_tokens, to
 from hotfire_workers.train.probes.memory import MemoryProbe
 from hotfire_workers.train.probes.modules import first_non_finite_module
 from hotfire_workers.train.probes.ranks import non_finite_parameters
+from hotfire_workers.train.probes.received import gradient_used
+from hotfire_workers.train.probes.replicas import checksum
 from hotfire_workers.train.probes.silent import SilenceProbe
 from hotfire_workers.train.probes.updates import UpdateProbe
 
@@ -150,9 +152,98 @@ def test_first_non_finite_module_does_not_move_the_random_numbers() -> None:
     with torch.no_grad():
         model[2].weight[0, 0] = math.inf
     state = torch.get_rng_state()
-    assert first_non_finite_module(model, lambda: model(inputs)) == "2"
+    found = first_non_finite_module(model, lambda: model(inputs))
+    assert found is not None
+    assert (found.name, found.where, found.after, found.weights_finite) == ("2", "output", "1", False)
     assert torch.equal(state, torch.get_rng_state())
     assert non_finite_parameters(model, CPU) == ["2.weight"]
+
+
+class Overflowing(nn.Module):
+    """Two layers with an operation between them; in fp16 one of the three leaves the range of the type."""
+
+    def __init__(self, *, weight: float = 1.0, between: float = 1.0) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 4, bias=False), nn.Linear(4, 2, bias=False)
+        nn.init.constant_(self.first.weight, weight)
+        nn.init.constant_(self.second.weight, 1.0)
+        self.between = between
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.second(self.first(inputs) * self.between)
+
+
+def test_an_overflow_is_told_from_broken_weights_and_placed() -> None:
+    inputs = torch.full((3, 4), 100.0, dtype=torch.float16)
+    layer = Overflowing(weight=200.0).half()
+    found = first_non_finite_module(layer, lambda: layer(inputs))
+    assert found is not None
+    assert (found.name, found.where, found.weights_finite) == ("first", "output", True)
+    assert (found.dtype, found.value, found.input_absmax) == ("float16", "inf", 100.0)
+    between = Overflowing(between=1000.0).half()
+    found = first_non_finite_module(between, lambda: between(inputs))
+    assert found is not None
+    # The product between the two modules: what goes into the second is already too large.
+    assert (found.name, found.where, found.after, found.input_absmax) == ("second", "input", "first", 400.0)
+    healthy = Overflowing().half()
+    assert first_non_finite_module(healthy, lambda: healthy(inputs)) is None
+
+
+@pytest.mark.parametrize(
+    ("dtype", "at_1e_6", "at_1e_1"), [(torch.float32, False, False), (torch.bfloat16, True, False)]
+)
+def test_updates_that_round_to_nothing(dtype: torch.dtype, at_1e_6: bool, at_1e_1: bool) -> None:
+    for rate, is_lost in ((1e-6, at_1e_6), (1e-1, at_1e_1)):
+        model = nn.Linear(8, 8, bias=False).to(dtype)
+        nn.init.constant_(model.weight, 0.5)
+        parameters = Parameters(model)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0)
+        probe = UpdateProbe(plain_layout(optimizer), parameters, CPU)
+        model.weight.grad = torch.ones_like(model.weight)
+        model.weight.grad[:4] = 0  # no gradient, no update: that is nothing lost
+        probe.before()
+        optimizer.step()
+        update = probe.after()
+        assert update.rounded_away_share == (1.0 if is_lost else 0.0)
+        assert update.unchanged_share == (1.0 if is_lost else 0.5)
+        assert update.num_moved == (0 if is_lost else 1)
+
+
+@pytest.mark.parametrize("clipping", [math.inf, 0.1])
+def test_what_the_optimizer_used_of_the_gradient(clipping: float) -> None:
+    model, optimizer = model_and_optimizer()
+    model[1](model[0](torch.ones(3, 4))).pow(2).sum().backward()
+    norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), clipping))
+    optimizer.step()
+    assert gradient_used(optimizer, norm) == pytest.approx(min(1.0, clipping / norm), rel=1e-4)
+
+
+def test_what_the_optimizer_used_is_not_known_where_decay_is_mixed_in() -> None:
+    model, _ = model_and_optimizer()
+    for optimizer in (
+        torch.optim.Adam(model.parameters(), weight_decay=0.1),
+        torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9),
+    ):
+        model[1](model[0](torch.ones(3, 4))).pow(2).sum().backward()
+        optimizer.step()
+        assert gradient_used(optimizer, 1.0) is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("numel", [1, 3, 8, 1000, 70_001])
+def test_checksum_sees_one_bit_and_a_swap_and_nothing_else(dtype: torch.dtype, numel: int) -> None:
+    torch.manual_seed(0)
+    tensor = torch.randn(numel + 1).to(dtype)[1:]  # not aligned to 8 bytes
+    same = int(checksum(tensor))
+    assert int(checksum(tensor.clone())) == same
+    changed = tensor.clone()
+    changed[numel // 2] = -changed[numel // 2]
+    assert int(checksum(changed)) != same
+    if numel > 1:
+        assert int(checksum(tensor.flip(0))) != same
+    noise = tensor.clone()
+    noise[-1] = math.nan
+    assert int(checksum(noise)) == int(checksum(noise.clone()))  # NaN is as good as any other bits
 
 
 def test_counting_a_micro_batch() -> None:

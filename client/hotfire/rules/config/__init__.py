@@ -5,6 +5,7 @@ from __future__ import annotations
 from hotfire.rules.config.arguments_mismatch import ArgumentsMismatch
 from hotfire.rules.config.batch_arithmetic import BatchArithmetic
 from hotfire.rules.config.ignored_setting import IgnoredSetting
+from hotfire.rules.config.known_bad_version import KnownBadVersion
 from hotfire.rules.config.loss_scale_range import LossScaleRange
 from hotfire.rules.config.precision_conflict import PrecisionConflict
 from hotfire.rules.config.unknown_key import UnknownKey
@@ -26,5 +27,6 @@ CONFIG_RULES: tuple[Rule, ...] = (
     ArgumentsMismatch(),
     PrecisionConflict(),
     LossScaleRange(),
+    KnownBadVersion(),
     UnsafeSetting(),
 )

@@ -8,6 +8,7 @@ from hotfire.dsconfig.inspection import Issue, inspect
 from hotfire.rules.config.common import beside, config_of, dotted, drop, move, named, place, version_of
 from hotfire.rules.engine import Rule
 from hotfire.rules.evidence import Evidence, Finding, Fix, PatchOperation, Severity
+from hotfire.rules.known_faults import offered_version
 
 
 class UnsupportedKeyForVersion(Rule):
@@ -77,8 +78,8 @@ def _other_version(evidence: Evidence, issue: Issue) -> list[Fix]:
     assert issue.key is not None
     if issue.kind != "newer-key" or issue.key.since is None:
         return []
-    since = issue.key.since
+    since = offered_version(evidence, at_least=issue.key.since)
     cluster = evidence.cluster
     given = cluster is not None and "deepspeed" in cluster.versions
     patch = [PatchOperation(op="replace", path="/cluster/versions/deepspeed", value=since)] if given else []
-    return [Fix(description=f"Use DeepSpeed {since} or later for the job.", patch=patch)]
+    return [Fix(description=f"Use DeepSpeed {issue.key.since} or later for the job.", patch=patch)]

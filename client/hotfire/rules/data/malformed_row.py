@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from hotfire.rules.data.template_mismatch import NESTED_KINDS
 from hotfire.rules.engine import Rule
 from hotfire.rules.evidence import Evidence, Finding, Fix, Location, RejectedRow, Severity
 from hotfire.rules.wording import counted, listed
 
 _MAX_FINDINGS = 5
+#: Kinds of refused rows that another rule names.
+NAMED_ELSEWHERE = ("unknown-role", "role-order", *NESTED_KINDS)
 
 
 class MalformedRow(Rule):
@@ -39,7 +42,7 @@ class MalformedRow(Rule):
         assert data is not None
         by_reason: dict[str, list[RejectedRow]] = {}
         for row in data.rejected:
-            if row.kind != "unknown-role":
+            if row.kind not in NAMED_ELSEWHERE:
                 by_reason.setdefault(row.reason, []).append(row)
         groups = sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[1][0].row))
         for number, (reason, rows) in enumerate(groups, start=1):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from hotfire.rules.data.hollow import LOST_INDEX, LOST_INDEX_REMEDY
 from hotfire.rules.data.length import is_truncated, length_fixes
 from hotfire.rules.engine import Rule, Skip
 from hotfire.rules.evidence import (
@@ -85,6 +86,9 @@ def _rows_finding(
     why = {
         "cut": f"the answers begin after max_length {data.max_length}",
         "empty": "their answers are empty",
+        "no-answer": "they have no assistant's turn",
+        "hollow": f"they hold nothing but control tokens. {LOST_INDEX}",
+        "rewritten": "the template rewrites the turns, so that the answer's tokens are not found in the row",
     }.get(main_cause, _mask_words(data))
     severity, lowered = _severity(evidence, data, empty, batches)
     parts = [f"{subject}: {why}."]
@@ -191,9 +195,13 @@ def _was_cut(row: PreparedRow) -> bool:
 def _cause(row: PreparedRow) -> str:
     if _was_cut(row):
         return "cut"
+    if row.num_text_tokens == 0:
+        return "hollow"
+    if row.num_answers == 0:
+        return "no-answer"
     if row.empty_answer:
         return "empty"
-    return "mask"
+    return "rewritten" if row.prefix_ok is False else "mask"
 
 
 def _mask_words(data: DataEvidence) -> str:
@@ -208,8 +216,12 @@ def _mask_words(data: DataEvidence) -> str:
 
 
 def _mask_fixes(data: DataEvidence, cause: str) -> list[Fix]:
-    if cause == "empty":
+    if cause in ("empty", "no-answer"):
         return [Fix(description="Give these rows an answer, or drop them.")]
+    if cause == "hollow":
+        return [Fix(description=LOST_INDEX_REMEDY)]
+    if cause == "rewritten":
+        return [Fix(description="Mark the answers with {% generation %} in the chat template.")]
     if data.mask_source == "labels":
         return [
             Fix(

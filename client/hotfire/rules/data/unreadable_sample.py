@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from hotfire.rules.data.malformed_row import NAMED_ELSEWHERE
 from hotfire.rules.engine import Rule, Skip
 from hotfire.rules.evidence import Evidence, Finding, Fix, Location, Severity
 
@@ -62,6 +63,8 @@ class UnreadableSample(Rule):
             if not data.rejected and evidence.model is not None and not evidence.model.readable:
                 # They were read, but there is no tokenizer to use them with.
                 raise Skip("the rows were not tokenised, because the model could not be loaded")
+            if data.rejected and all(row.kind in NAMED_ELSEWHERE for row in data.rejected):
+                return  # unknown-role, role-order or template-mismatch says what is wrong with them
             first = data.rejected[0] if data.rejected else None
             why = f": row {first.row}: {first.reason.rstrip('.')}" if first else ""
             yield Finding(

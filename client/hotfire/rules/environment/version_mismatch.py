@@ -19,8 +19,8 @@ class VersionMismatch(Rule):
         `cluster.versions: {deepspeed: 0.18.2}` on a worker with 0.19.8.
 
     Fix:
-        A worker pool with the target's versions; the config rules read the version table for the target
-        meanwhile.
+        A worker with a library set of the target's versions, or a pool that has them; the config rules read the
+        version table for the target meanwhile.
 
     Source:
         The version table of DeepSpeed faults, pull requests 5606, 7371, 7805, 7967, 8080.
@@ -38,13 +38,16 @@ class VersionMismatch(Rule):
         assert cluster is not None
         if not cluster.versions:
             raise Skip("no versions of the target cluster were given (cluster.versions)")
+        # A job may run with a library set of the worker: what ran counts, not what the worker has.
+        ran = evidence.candidate.versions if evidence.candidate is not None else {}
         compared = 0
         for library, wanted in sorted(cluster.versions.items()):
-            here = environment.versions.get(library)
+            here = ran.get(library) or environment.versions.get(library)
             if here is None:
                 continue
             compared += 1
-            if _release(here) == _release(wanted):
+            would_run = [here] if library in ran else [here, *environment.offered.get(library, [])]
+            if _release(wanted) in map(_release, would_run):
                 continue
             # A patch release of DeepSpeed can change how training goes; that of the others rarely does.
             small = library != "deepspeed" and _release(here)[:2] == _release(wanted)[:2]
@@ -56,7 +59,10 @@ class VersionMismatch(Rule):
                 severity=Severity.INFO if small else Severity.WARNING,
                 location=Location(config_path=f"/cluster/versions/{library}"),
                 evidence={"library": library, "worker": here, "target": wanted},
-                fix=Fix(description=f"Run the preflight on a worker pool with {library} {wanted}."),
+                fix=Fix(
+                    description=f"Run the preflight on a worker pool with {library} {wanted}, or give the worker a "
+                    "library set of it (HOTFIRE_WORKER_LIBRARY_SETS)."
+                ),
             )
         if not compared:
             raise Skip("the worker does not report the libraries that the target names")

@@ -14,7 +14,8 @@ class RejectedRow:
     reason: str
     """What is wrong, without the row's text."""
     kind: str = "malformed"
-    """One of "malformed" (D110), "unknown-role" (D107), "template" (the chat template refused the row)."""
+    """One of "malformed" and "template" (the chat template refused the row; both D110), "unknown-role" (D107),
+    "role-order" (D108), "nested-output" (the template gives [[ids]]), "nested-ids", "no-tokens" (D114)."""
     excerpt: str | None = None
     """First characters of the row, for the finding's evidence only."""
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from hotfire.rules.engine import Rule, Skip
 from hotfire.rules.evidence import Evidence, Finding, Fix, Location, Severity
+from hotfire.rules.model.lora_target_unmatched import peft_entries
 from hotfire.rules.remedy import has, remove
 from hotfire.rules.wording import counted, listed
 
 
 class NothingTrainable(Rule):
-    r"""No parameter is trainable, or not what `trainable`, `frozen` and `peft` declare.
+    r"""No parameter is trainable, or not what `trainable` and `frozen` declare.
 
     Why:
         Without a trainable parameter the optimizer is empty, or the loss has no graph. With a pattern that
@@ -22,7 +24,7 @@ class NothingTrainable(Rule):
         `prepare_model_for_kbit_training` after `get_peft_model`, which freezes the adapters again.
 
     Fix:
-        Patterns over this model's own parameter names; PEFT targets that exist in it.
+        Patterns over this model's own parameter names.
 
     Source:
         huggingface/trl commit 7e2075347; huggingface/accelerate issue 1522; TrainCheck pytorch-forum-84911.
@@ -37,62 +39,56 @@ class NothingTrainable(Rule):
         """Counts what is trainable after the job's own freezing, then the patterns without a match."""
         model = evidence.model
         assert model is not None
-        if model.num_trainable is None and not model.unmatched_patterns:
-            raise Skip("what is trainable was not looked at")
         training = evidence.training or {}
+        peft = training.get("peft")
+        entries = peft_entries(peft) if isinstance(peft, dict) else []
+        # PEFT's own targets are lora-target-unmatched's.
+        unmatched = [pattern for pattern in model.unmatched_patterns if pattern not in entries]
+        if not unmatched and (
+            entries and len(model.unmatched_patterns) > len(unmatched) and not model.num_trainable
+        ):
+            return
+        if model.num_trainable is None and not unmatched:
+            raise Skip(model.peft_error or "what is trainable was not looked at")
         numbers = {
             "num_parameters": model.num_parameters,
             "num_trainable": model.num_trainable,
             "num_trainable_tensors": model.num_trainable_tensors,
-            "unmatched_patterns": list(model.unmatched_patterns),
+            "unmatched_patterns": unmatched,
         }
-        declared = [key for key in ("peft", "trainable", "frozen") if training.get(key)]
+        declared = [key for key in ("trainable", "frozen", "peft") if training.get(key)]
         path = f"/training/{declared[0]}" if declared else "/training"
-        if model.num_trainable == 0 or (model.num_trainable is None and model.unmatched_patterns):
-            # None: PEFT refused the targets as a whole, so that nothing could be counted.
-            why = (
-                f": {listed(repr(pattern) for pattern in model.unmatched_patterns)} match nothing in this "
-                "model"
-                if model.unmatched_patterns
-                else f": {' and '.join(declared)} leave nothing to train"
-                if declared
-                else ""
-            )
-            fix = Fix(description="Name parameters that this model has.")
-            if "frozen" in declared and has(evidence, "/training/frozen"):
-                fix = Fix(description="Freeze nothing.", patch=[remove("/training/frozen")])
+        if model.num_trainable == 0:
+            yield _nothing_finding(evidence, declared, unmatched, path, numbers)
+        elif unmatched:
             yield Finding(
-                message=f"No parameter is trainable{why}.",
+                message=f"{counted(len(unmatched), 'pattern matches', 'patterns match')} nothing in this "
+                f"model: {listed(repr(pattern) for pattern in unmatched)}. The job trains something else "
+                "than declared.",
                 location=Location(config_path=path),
-                evidence=numbers,
-                fix=fix,
-            )
-        elif model.unmatched_patterns:
-            targets = _peft_targets(training)
-            only_targets = all(pattern in targets for pattern in model.unmatched_patterns)
-            what = "PEFT target" if only_targets else "pattern"
-            lowered = (
-                " Lowered to a warning: the other targets match, and PEFT ignores these."
-                if only_targets
-                else " The job trains something else than declared."
-            )
-            yield Finding(
-                message=f"{counted(len(model.unmatched_patterns), what + ' matches', what + 's match')} "
-                "nothing in this model: "
-                f"{listed(repr(pattern) for pattern in model.unmatched_patterns)}.{lowered}",
-                severity=Severity.WARNING if only_targets else Severity.ERROR,
-                location=Location(config_path="/training/peft" if only_targets else path),
                 evidence=numbers,
                 fix=Fix(description="Write the names as this model has them, or leave them out."),
             )
 
 
-def _peft_targets(training: dict[str, object]) -> list[str]:
-    peft = training.get("peft")
-    if not isinstance(peft, dict):
-        return []
-    targets: list[str] = []
-    for key in ("target_modules", "modules_to_save", "target_parameters"):
-        value = peft.get(key)
-        targets += [value] if isinstance(value, str) else list(value or [])
-    return targets
+def _nothing_finding(
+    evidence: Evidence, declared: list[str], unmatched: list[str], path: str, numbers: dict[str, Any]
+) -> Finding:
+    why = (
+        f": {listed(repr(pattern) for pattern in unmatched)} match nothing in this model"
+        if unmatched
+        else f": {' and '.join(declared)} leave nothing to train"
+        if declared
+        else ""
+    )
+    fix = Fix(description="Name parameters that this model has.")
+    if "frozen" in declared and has(evidence, "/training/frozen"):
+        fix = Fix(description="Freeze nothing.", patch=[remove("/training/frozen")])
+    elif unmatched and "trainable" in declared and has(evidence, "/training/trainable"):
+        fix = Fix(description="Train everything.", patch=[remove("/training/trainable")])
+    return Finding(
+        message=f"No parameter is trainable{why}.",
+        location=Location(config_path=path),
+        evidence=numbers,
+        fix=fix,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hotfire.rules.engine import Rule
-from hotfire.rules.evidence import Evidence, Finding, Fix, Location, Severity
+from hotfire.rules.evidence import Evidence, Finding, Fix, Location, ModelFacts, Severity
 
 
 class UnreadableModel(Rule):
@@ -34,7 +34,11 @@ class UnreadableModel(Rule):
         """Reports why the folder could not be used."""
         model = evidence.model
         assert model is not None
-        if model.readable or model.blocked is not None:
+        if model.blocked is not None:
+            return
+        if model.readable:
+            if model.tokenizer_doubts:
+                yield _tokenizer_finding(model)
             return
         yield Finding(
             message=f"The model cannot be loaded: {(model.read_error or 'no reason was given').rstrip('.')}.",
@@ -44,3 +48,24 @@ class UnreadableModel(Rule):
                 description="Complete the model folder; or check data and config alone with init: random."
             ),
         )
+
+
+def _tokenizer_finding(model: ModelFacts) -> Finding:
+    """The folder loads, and its tokenizer seems to be another model's."""
+    outside = model.tokenizer_length is not None and any(
+        "tokens" in doubt for doubt in model.tokenizer_doubts
+    )
+    is_error = bool(model.pretrained) and outside
+    return Finding(
+        message=f"The tokenizer does not seem to be of this model: {'; '.join(model.tokenizer_doubts)}. "
+        f"The tokenizer has {model.tokenizer_length} tokens, the embedding {model.vocab_size} rows."
+        f"{'' if is_error else ' Lowered to a warning: config.json may be at fault.'}",
+        severity=Severity.ERROR if is_error else Severity.WARNING,
+        location=Location(config_path="/model"),
+        evidence={
+            "tokenizer_length": model.tokenizer_length,
+            "embedding_rows": model.vocab_size,
+            "special_token_ids": dict(model.special_token_ids),
+        },
+        fix=Fix(description="Copy the tokenizer's files of this very model into the folder."),
+    )

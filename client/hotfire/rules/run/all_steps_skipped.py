@@ -88,7 +88,16 @@ def _never_finding(evidence: Evidence, trial: Trial, steps: list[Step]) -> Findi
     forecast = "" if static else _forecast(trial, scales, numbers)
     if static:
         trajectory = f"the loss scale stays at {number(scales[0])}"
-    fixes = _fixes(evidence, static=static, search=finite and bool(scales) and scales[-1] > 2**_USUAL_POWER)
+    if not finite:
+        forecast = (
+            " The loss itself is not finite, so that no loss scale helps: non-finite-loss has the cause."
+        )
+    fixes = _fixes(
+        evidence,
+        static=static,
+        search=finite and bool(scales) and scales[-1] > 2**_USUAL_POWER,
+        finite=finite,
+    )
     return Finding(
         message=f"All {counted(len(steps), 'step')} were skipped on fp16 overflow: {trajectory}. No "
         "optimizer step was "
@@ -122,9 +131,9 @@ def _forecast(trial: Trial, scales: list[float], numbers: dict[str, Any]) -> str
     )
 
 
-def _fixes(evidence: Evidence, *, static: bool, search: bool) -> list[Fix]:
+def _fixes(evidence: Evidence, *, static: bool, search: bool, finite: bool) -> list[Fix]:
     fixes: list[Fix] = []
-    if static and is_literal(evidence, "/deepspeed/fp16/loss_scale"):
+    if static and finite and is_literal(evidence, "/deepspeed/fp16/loss_scale"):
         fixes.append(
             Fix(
                 description="Let DeepSpeed find the loss scale (0 means dynamic).",

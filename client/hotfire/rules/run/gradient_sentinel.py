@@ -6,11 +6,13 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 from hotfire.rules.engine import Rule, Skip
-from hotfire.rules.evidence import Evidence, Finding, Fix, Location, Severity, Step
+from hotfire.rules.evidence import Evidence, Finding, Fix, Location, Severity, Step, Trial
 from hotfire.rules.run.judged import ROUNDING, is_finite, judged_steps, step_list
 from hotfire.rules.wording import listed
 
 _MAX_GROUPS = 8
+#: What a log that prints the norm *after* clipping repeats for ever, where nobody says what was clipped at.
+_USUAL_CLIPPING = 1.0
 
 
 class GradientSentinel(Rule):
@@ -19,7 +21,7 @@ class GradientSentinel(Rule):
     Why:
         Up to 0.19.6 DeepSpeed's ZeRO 1 and 2 replace a NaN or infinite norm of a parameter group by -1 and
         combine the groups: one group prints 1.0, two 1.4142135, three 1.7320508. It looks stable and is a
-        NaN.
+        NaN. A log whose norm is taken after clipping prints 1.0 too, with a healthy loss: that is told apart.
 
     Example:
         `loss 0.0, grad_norm 1.4142135623730951` at every step.
@@ -38,13 +40,15 @@ class GradientSentinel(Rule):
     needs = ("trials",)
 
     def examine(self, evidence: Evidence) -> Iterable[Finding]:
-        """Two steps in a row with the same √k, which our own norm does not confirm."""
+        """Two steps in a row with the same √k, which neither our own norm nor the clipping explains."""
         trial, steps = judged_steps(evidence)
         if all(_printed(step) is None for step in steps):
             raise Skip("no step has the engine's gradient norm")
         for before, after in pairwise(steps):
             k = _groups(before)
-            if k is None or _groups(after) != k:
+            if k is None or _groups(after) != k or k > _num_groups(trial):
+                continue
+            if _is_clipped_norm(evidence, trial, k, (before, after)):
                 continue
             bad = [step for step in steps if _groups(step) == k]
             yield Finding(
@@ -70,6 +74,27 @@ class GradientSentinel(Rule):
 
 def _printed(step: Step) -> float | None:
     return step.grad_norm if step.grad_norm is not None else step.logged_grad_norm
+
+
+def _num_groups(trial: Trial) -> int:
+    """Parameter groups of the optimizer: no more of them can be marked."""
+    known = trial.facts.get("num_parameter_groups")
+    return known if isinstance(known, int) and known > 0 else _MAX_GROUPS
+
+
+def _is_clipped_norm(evidence: Evidence, trial: Trial, k: int, steps: tuple[Step, Step]) -> bool:
+    """The loss lives on and √k is the clipping value: the norm was taken after clipping.
+
+    A hidden NaN in the gradient destroys the weights at once: the next loss is NaN, or printed as 0.
+    """
+    if any(step.grad_norm_measured is not None for step in steps):
+        return False  # ours is from before the clipping, and it does not agree
+    losses = [step.loss if step.loss is not None else step.logged_loss for step in steps]
+    if not all(is_finite(loss) and loss != 0 for loss in losses):
+        return False
+    value = trial.facts.get("engine_gradient_clipping") or (evidence.training or {}).get("max_grad_norm")
+    clipping = float(value) if isinstance(value, int | float) else _USUAL_CLIPPING
+    return bool(abs(clipping - k**0.5) <= ROUNDING)
 
 
 def _groups(step: Step) -> int | None:

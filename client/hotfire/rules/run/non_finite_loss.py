@@ -10,7 +10,7 @@ from hotfire.rules.remedy import bf16_instead, learning_rate
 from hotfire.rules.run.judged import is_non_finite, judged_steps, micro_batches, non_finite_loss, step_list
 from hotfire.rules.run.rates import lower_rate
 from hotfire.rules.run.signature import WORDS, Mechanism, mechanism_of_step
-from hotfire.rules.wording import listed, number
+from hotfire.rules.wording import counted, listed, number
 
 
 class NonFiniteLoss(Rule):
@@ -25,7 +25,8 @@ class NonFiniteLoss(Rule):
         3, after two updates at a learning rate of 10.
 
     Fix:
-        By mechanism: labels for the rows; bf16 instead of fp16; a lower learning rate.
+        By mechanism: labels for the rows; bf16 instead of fp16 where activations overflow (no loss scale
+        helps there); the model's weights loaded again where they hold NaN; a lower learning rate.
 
     Source:
         transformers 5.23 trainer.py, `logging_nan_inf_filter`; hiyouga/LlamaFactory issues 4850, 8088, 7388.
@@ -55,22 +56,18 @@ class NonFiniteLoss(Rule):
             if at_peak
             else ""
         )
-        broken = trial.facts.get("non_finite_parameters_at_start") or []
-        loaded = (
-            f" The weights hold such values before the first step: {listed(broken, limit=3)}."
-            if broken
-            else ""
-        )
+        detail = _detail(trial, mechanism)
         fix, alternatives = _fixes(evidence, trial, steps, first, mechanism)
         yield Finding(
             message=f"The loss is {number(value)} from {where}, because {WORDS[mechanism]}. "
-            f"{len(bad)} of {len(steps)} steps are affected.{when}{loaded}",
+            f"{len(bad)} of {len(steps)} steps are affected.{detail}{when}",
             location=Location(
                 step=first.step,
                 rank=rank,
                 micro_batch=index,
                 row=batch.rows[0] if batch and batch.rows else None,
                 module=trial.facts.get("first_non_finite_module"),
+                parameter=_broken_parameters(trial)[0] if _broken_parameters(trial) else None,
                 trial=trial.name,
             ),
             evidence={
@@ -82,6 +79,8 @@ class NonFiniteLoss(Rule):
                 if batch
                 else first.num_supervised_tokens,
                 "learning_rate": first.learning_rate,
+                "non_finite_parameters": _broken_parameters(trial),
+                "module": trial.facts.get("non_finite_module"),
             },
             fix=fix,
             alternatives=alternatives,
@@ -95,6 +94,32 @@ def _first_batch(step: Step) -> tuple[int | None, int | None, MicroBatch | None]
     return None, None, None
 
 
+def _broken_parameters(trial: Trial) -> list[str]:
+    return list(trial.facts.get("non_finite_parameters_at_start") or [])
+
+
+def _detail(trial: Trial, mechanism: Mechanism) -> str:
+    """What the ranks found when they ran the forward pass again, module by module."""
+    broken = _broken_parameters(trial)
+    if broken:
+        cast = " as loaded and cast to fp16" if trial.dtype == "fp16" else " as loaded"
+        return f" {counted(len(broken), 'parameter')} of the model{cast}: {listed(broken, limit=3)}."
+    found = trial.facts.get("non_finite_module")
+    if not isinstance(found, dict) or mechanism not in (
+        Mechanism.FORWARD_OVERFLOW,
+        Mechanism.NON_FINITE_FORWARD,
+    ):
+        return ""
+    where = (
+        f"The output of {found['name']}"
+        if found.get("where") == "output"
+        else f"What goes into {found['name']} (after {found.get('after')})"
+    )
+    size = found.get("input_absmax")
+    near = f"; the largest value just before it is {number(size)}" if isinstance(size, int | float) else ""
+    return f" {where} is the first that is not finite, in {found.get('dtype')}{near}."
+
+
 def _fixes(
     evidence: Evidence, trial: Trial, steps: list[Step], first: Step, mechanism: Mechanism
 ) -> tuple[Fix | None, list[Fix]]:
@@ -102,6 +127,14 @@ def _fixes(
         return Fix(
             description="Give the rows labels: no-supervised-tokens names them and why they have none."
         ), []
+    if mechanism is Mechanism.NON_FINITE_WEIGHTS:
+        again = Fix(
+            description="Get the model's weights again (compare checksums), or find what wrote NaN into them: "
+            "no ZeRO stage cures that."
+        )
+        # A weight beyond 65504 becomes infinite as it is cast.
+        bf16 = bf16_instead(evidence) if trial.dtype == "fp16" else None
+        return again, [bf16] if bf16 else []
     fixes: list[Fix] = []
     moved = any(
         (step.learning_rate or 0) > 0 and step.applied is not False
@@ -112,7 +145,9 @@ def _fixes(
         fixes.append(learning_rate(evidence, lower_rate(trial, evidence)))
     if trial.dtype == "fp16" and (bf16 := bf16_instead(evidence)):
         fixes.insert(0, bf16)
-    if not moved:
+    if mechanism is Mechanism.FORWARD_OVERFLOW:
+        fixes.append(Fix(description="Train in fp32: the model's activations do not fit fp16."))
+    elif not moved:
         fixes.append(
             Fix(
                 description="Run with attn_implementation eager, and look for NaN in the weights of the "

@@ -29,14 +29,22 @@ _ORDER = (
     "no-gradient",
     "zero-gradient",
     "unchanged",
+    "decay-only",
+    "rounded-away",
+    "ranks-diverge",
     "diverging",
     "learning-rate",
+    "same-data",
 )
 _KIND_OF_RULE = {
     "R106": "no-gradient",
     "R107": "unchanged",
+    "R108": "rounded-away",
+    "R109": "decay-only",
     "R112": "diverging",
     "R114": "learning-rate",
+    "R117": "ranks-diverge",
+    "R118": "same-data",
     "R119": "out-of-memory",
     "R121": "hang",
 }

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from hotfire.dsconfig.versions import parse
 from hotfire.rules.engine import Rule, Skip
 from hotfire.rules.evidence import Evidence, Finding, Fix, Location, Severity, Step, Trial
 from hotfire.rules.remedy import set_value
 from hotfire.rules.run.judged import applied, is_finite, judged_steps, norm, step_list
 from hotfire.rules.wording import number
+
+_UNSCALED_SINCE = "0.18.3"
 
 
 class ParametersUnchanged(Rule):
@@ -39,7 +42,7 @@ class ParametersUnchanged(Rule):
         """Applied steps with a finite gradient above 0 and a learning rate above 0."""
         trial, steps = judged_steps(evidence)
         counting = [step for step in applied(steps) if is_finite(norm(step)) and norm(step) != 0]
-        unscaled = [step for step in counting if _norm_is_scaled(step)]
+        unscaled = [step for step in counting if _norm_is_scaled(step)] if _scale_is_left_out(trial) else []
         if unscaled and len(unscaled) == len(counting):
             yield _unscaled_finding(evidence, trial, unscaled)
             return
@@ -67,6 +70,11 @@ class ParametersUnchanged(Rule):
                 description="Build the optimizer from the parameters of the model that the engine trains."
             ),
         )
+
+
+def _scale_is_left_out(trial: Trial) -> bool:
+    """Up to 0.18.2 the loss is scaled, and the engine prints the norm before the division: that is no fault."""
+    return parse(trial.versions.get("deepspeed")) >= parse(_UNSCALED_SINCE)
 
 
 def _norm_is_scaled(step: Step) -> bool:

@@ -28,6 +28,8 @@ class Mechanism(StrEnum):
     NO_SUPERVISED_TOKENS = "no-supervised-tokens"
     MASKED_MICRO_BATCH = "masked-micro-batch"
     NON_FINITE_FORWARD = "non-finite-forward"
+    NON_FINITE_WEIGHTS = "non-finite-weights"
+    FORWARD_OVERFLOW = "forward-overflow"
     NON_FINITE_GRADIENT = "non-finite-gradient"
     OVERFLOW = "fp16-overflow"
     SKIPPED = "every-step-skipped"
@@ -38,6 +40,8 @@ WORDS = {
     Mechanism.NO_SUPERVISED_TOKENS: "no token has a label",
     Mechanism.MASKED_MICRO_BATCH: "a micro-batch without any label gives 0/0",
     Mechanism.NON_FINITE_FORWARD: "the forward pass is not finite although tokens have labels",
+    Mechanism.NON_FINITE_WEIGHTS: "the weights of the model hold NaN or infinity before the first step",
+    Mechanism.FORWARD_OVERFLOW: "activations go beyond the range of fp16 (65504) in the forward pass",
     Mechanism.NON_FINITE_GRADIENT: "the loss is finite and the gradient is not",
     Mechanism.OVERFLOW: "the scaled gradient overflows in fp16",
     Mechanism.SKIPPED: "every step was skipped, so the norm keeps its initial 0 and the learning rate "
@@ -55,7 +59,7 @@ def mechanism_of_step(trial: Trial, step: Step) -> Mechanism | None:
             return Mechanism.NO_SUPERVISED_TOKENS
         if without_tokens(step) and is_finite(size):
             return Mechanism.MASKED_MICRO_BATCH
-        return Mechanism.NON_FINITE_FORWARD
+        return _of_forward(trial)
     if step.applied is False and trial.dtype == "fp16":
         return Mechanism.OVERFLOW
     if non_finite_gradient(step):
@@ -68,6 +72,32 @@ def mechanism_of_step(trial: Trial, step: Step) -> Mechanism | None:
             return Mechanism.SKIPPED
         return Mechanism.NO_GRADIENT
     return None
+
+
+def _of_forward(trial: Trial) -> Mechanism:
+    """Why a forward pass over tokens with labels is not finite: what the ranks found when they looked."""
+    if trial.facts.get("non_finite_parameters_at_start"):
+        return Mechanism.NON_FINITE_WEIGHTS
+    if overflows(trial):
+        return Mechanism.FORWARD_OVERFLOW
+    return Mechanism.NON_FINITE_FORWARD
+
+
+def overflows(trial: Trial) -> bool:
+    """The first value that is not finite is fp16, and what went into it and the weights there are finite.
+
+    Before any step changed the weights; a rank looks at the first step whose loss is not finite.
+    """
+    found = trial.facts.get("non_finite_module")
+    if not isinstance(found, dict) or found.get("weights_finite") is False:
+        return False
+    moved = any(step.applied and (step.learning_rate or 0) > 0 for step in trial.steps[: _before(found)])
+    return not moved and (found.get("dtype") == "float16" or trial.dtype == "fp16")
+
+
+def _before(found: dict[str, object]) -> int:
+    step = found.get("step")
+    return step - 1 if isinstance(step, int) else 0
 
 
 def no_token_has_a_label(trial: Trial) -> bool:

@@ -20,7 +20,8 @@ class TrainerLogMisleads(Rule):
         produces.
 
     Example:
-        Raw loss NaN, printed 0.0, with gradient norm 0.0: no token has a label.
+        `{'loss': 0.0, 'grad_norm': 0.0, 'learning_rate': 0.001}` where the raw loss is NaN: no token has a
+        label.
 
     Fix:
         Nothing to fix in itself: the errors above name the cause.
@@ -48,8 +49,8 @@ class TrainerLogMisleads(Rule):
         if loss:
             first = loss[0]
             parts.append(
-                f"The Trainer's log prints loss {number(first.logged_loss)} at step {first.step} where the "
-                f"loss is {number(first.loss)}" + _norm_beside(first)
+                f"The Trainer's log prints {_line(first)} at step {first.step} where the loss is "
+                f"{number(first.loss)}"
             )
         if norms:
             first = norms[0]
@@ -62,7 +63,11 @@ class TrainerLogMisleads(Rule):
             message=". ".join(parts)
             + f". {len({s.step for s in loss + norms})} of {len(steps)} steps are affected.",
             location=Location(step=(loss or norms)[0].step, trial=trial.name),
-            evidence={"steps_loss": step_list(loss), "steps_grad_norm": step_list(norms)},
+            evidence={
+                "log_line": _line((loss or norms)[0]),
+                "steps_loss": step_list(loss),
+                "steps_grad_norm": step_list(norms),
+            },
         )
 
 
@@ -73,5 +78,11 @@ def _hides(logged: float | None, measured: float | None) -> bool:
     )
 
 
-def _norm_beside(step: Step) -> str:
-    return f", beside grad_norm {number(step.logged_grad_norm)}" if step.logged_grad_norm is not None else ""
+def _line(step: Step) -> str:
+    """What the Trainer logged of the step, as it stands in `log_history`."""
+    values = (
+        ("loss", step.logged_loss),
+        ("grad_norm", step.logged_grad_norm),
+        ("learning_rate", step.logged_learning_rate),
+    )
+    return "{" + ", ".join(f"'{name}': {value}" for name, value in values if value is not None) + "}"

@@ -72,6 +72,8 @@ _REMEDY = {
     "the raw loss.",
     Mechanism.NON_FINITE_GRADIENT: "Look for NaN: run a preflight with the job's model and rows, which "
     "sees the raw loss.",
+    Mechanism.NON_FINITE_WEIGHTS: "Get the model's weights again: they hold NaN as they are loaded.",
+    Mechanism.FORWARD_OVERFLOW: "Train in bf16.",
     Mechanism.OVERFLOW: "Train in bf16.",
     Mechanism.SKIPPED: "Train in bf16; all-steps-skipped has the loss scales.",
     Mechanism.NO_GRADIENT: "Compute the loss from the model's output; a weight read outside forward is an "

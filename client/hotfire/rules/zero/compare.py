@@ -13,6 +13,9 @@ from hotfire.rules.wording import number, percent
 STEP_ONE_GAP = 0.01
 #: Later, rounding grows with every update.
 _LATER_GAP = 0.03
+#: One update later the weights are equal to rounding, and so are the gradients: gradients that are never zeroed, or
+#: that lose what an earlier step left, show here. Healthy: 0.1 % in bf16, 2.4 % with a phantom first step.
+_STEP_TWO_NORM_GAP = 0.10
 #: Where the schedule's own steps do not move (warm-up at rate 0), the peak is compared: it is rougher.
 _PEAK_GAP = 0.10
 #: Adam's first update has the size lr whatever the gradient: only gross differences speak.
@@ -72,6 +75,13 @@ def _disagreement(
             f"the gradient norm differs by {percent(norm_gap, 1)} at step {a.step} "
             f"({number(_norm(a))} against {number(_norm(b))})"
         )
+    second = [(a, b) for a, b in pairs if a.phase is not Phase.PEAK][1:2]
+    for a, b in second:
+        if (gap := _gap(_norm(a), _norm(b))) is not None and gap > _STEP_TWO_NORM_GAP:
+            return (
+                f"the gradient norm differs by {percent(gap, 1)} at step {a.step} "
+                f"({number(_norm(a))} against {number(_norm(b))}), from weights that agree"
+            )
     for a, b in pairs:
         if _updates_differ(a, b):
             return (

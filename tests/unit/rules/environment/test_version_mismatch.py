@@ -25,6 +25,20 @@ def test_good_local_part_does_not_count() -> None:
     assert check(RULE, given)[0] == []
 
 
+def test_good_the_trials_ran_with_the_targets_version_from_a_library_set() -> None:
+    given = evidence(cluster=Cluster(versions={"deepspeed": "0.18.2"}))
+    assert len(check(RULE, given)[0]) == 1
+    given.candidate.versions["deepspeed"] = "0.18.2"
+    assert check(RULE, given)[0] == []
+
+
+def test_good_a_trial_would_have_run_with_it() -> None:
+    given = evidence(cluster=Cluster(versions={"deepspeed": "0.18.2"}), trials=None)
+    assert len(check(RULE, given)[0]) == 1
+    given.environment.offered = {"deepspeed": ["0.19.8", "0.18.2"]}
+    assert check(RULE, given)[0] == []
+
+
 def test_skips_without_versions() -> None:
     assert check(RULE, evidence())[1].outcome is Outcome.SKIPPED
     assert check(RULE, evidence(cluster=Cluster(versions={"peft": "0.1"})))[1].outcome is Outcome.SKIPPED

@@ -39,3 +39,23 @@ def test_good_once_is_chance() -> None:
 def test_skips_without_a_norm() -> None:
     own = trial(steps=steps(grad_norm=None, logged_grad_norm=None))
     assert check(RULE, evidence(trials=[own, reference()]))[1].outcome is Outcome.SKIPPED
+
+
+def _log(norm: float, *, loss: float = 2.0) -> object:
+    changes = {"loss": None, "logged_loss": loss, "grad_norm": None, "grad_norm_measured": None}
+    return trial(steps=steps(**changes, logged_grad_norm=norm))
+
+
+def test_good_a_log_of_the_norm_after_clipping() -> None:
+    assert check(RULE, evidence(trials=[_log(1.0)]))[0] == []
+    # Beside a loss that is printed as 0, or at a value that nobody clips at, it is the mark.
+    assert check(RULE, evidence(trials=[_log(1.0, loss=0.0)]))[0]
+    assert check(RULE, evidence(trials=[_log(math.sqrt(2))]))[0]
+
+
+def test_good_more_marks_than_groups() -> None:
+    own = trial(steps=steps(grad_norm=2.0, grad_norm_measured=None))
+    own.facts["num_parameter_groups"] = 2
+    assert check(RULE, evidence(trials=[own, reference()]))[0] == []
+    own.facts["num_parameter_groups"] = 4
+    assert check(RULE, evidence(trials=[own, reference()]))[0]

@@ -2,7 +2,7 @@
 
 from tests.unit.rules.factory import check, crashed, dead_evidence, evidence, reference, step, steps, trial
 
-from hotfire.rules.evidence import MicroBatch, Outcome, RankStep, Severity, TrialOutcome
+from hotfire.rules.evidence import MicroBatch, Outcome, RankStep, Severity, Trial, TrialOutcome
 from hotfire.rules.run import NonFiniteLoss
 from hotfire.rules.run.outcome import outcome_of
 
@@ -60,6 +60,55 @@ def test_fp16_proposes_bf16() -> None:
         "/training/fp16",
         "/training/bf16",
     }
+
+
+def _found(dtype: str = "float16", *, weights_finite: bool = True, step: int = 1) -> dict[str, object]:
+    return {
+        "name": "model.layers.1.mlp.down_proj",
+        "where": "output",
+        "after": "model.layers.1.mlp.act_fn",
+        "weights_finite": weights_finite,
+        "dtype": dtype,
+        "value": "inf",
+        "input_absmax": 25600.0,
+        "step": step,
+    }
+
+
+def _not_finite(dtype: str, **facts: object) -> Trial:
+    own = trial(dtype=dtype, steps=steps(loss=NAN, grad_norm=float("inf"), applied=False))
+    own.facts |= facts
+    return own
+
+
+def test_the_causes_of_a_non_finite_forward_are_told_apart() -> None:
+    name = "model.layers.1.mlp.down_proj"
+    cases = {
+        "forward-overflow": _not_finite("fp16", non_finite_module=_found(), first_non_finite_module=name),
+        "non-finite-weights": _not_finite(
+            "fp16",
+            non_finite_module=_found(weights_finite=False),
+            non_finite_parameters_at_start=[f"{name}.weight"],
+        ),
+        "non-finite-forward": _not_finite("bf16", non_finite_module=_found("bfloat16")),
+    }
+    for mechanism, own in cases.items():
+        (finding,), _ = check(RULE, evidence(dtype=own.dtype, trials=[own, reference(dtype=own.dtype)]))
+        assert finding.evidence["mechanism"] == mechanism
+    (overflow,), _ = check(RULE, evidence(dtype="fp16", trials=[cases["forward-overflow"]]))
+    assert "The output of model.layers.1.mlp.down_proj is the first that is not finite" in overflow.message
+    assert "25600" in overflow.message
+    assert any(o.path == "/deepspeed/bf16/enabled" for o in overflow.fix.patch)
+    (weights,), _ = check(RULE, evidence(dtype="fp16", trials=[cases["non-finite-weights"]]))
+    assert weights.location.parameter == f"{name}.weight"
+    assert weights.fix.patch == []  # no key cures it
+
+
+def test_an_overflow_after_the_weights_moved_is_not_the_models() -> None:
+    own = trial(dtype="fp16", steps=[*steps()[:3], *(step(n, loss=NAN, applied=False) for n in range(4, 9))])
+    own.facts["non_finite_module"] = _found(step=4)
+    (finding,), _ = check(RULE, evidence(dtype="fp16", trials=[own, reference(dtype="fp16")]))
+    assert finding.evidence["mechanism"] == "non-finite-forward"
 
 
 def test_good_and_skipped() -> None:

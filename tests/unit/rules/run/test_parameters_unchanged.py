@@ -34,6 +34,16 @@ def test_good() -> None:
     assert check(RULE, evidence(dtype="fp16", trials=[scaled, reference(dtype="fp16")]))[0] == []
 
 
+def test_good_an_old_deepspeed_prints_the_norm_of_the_scaled_gradient() -> None:
+    own = trial(
+        stage=0,
+        dtype="fp16",
+        steps=steps(loss_scale=4096.0, grad_norm=0.9060 * 4096, grad_norm_measured=0.9060),
+    )
+    own.versions["deepspeed"] = "0.18.2"
+    assert check(RULE, evidence(stage=0, dtype="fp16", trials=[own, reference(dtype="fp16")]))[0] == []
+
+
 def test_skips_when_no_step_could_move() -> None:
     own = trial(steps=steps(learning_rate=0.0, update_ratio=0.0))
     assert check(RULE, evidence(trials=[own, reference()]))[1].outcome is Outcome.SKIPPED

@@ -12,7 +12,7 @@ def test_found_printed_zero_for_nan() -> None:
     (finding,), _ = check(RULE, dead_evidence())
     assert finding.severity is Severity.INFO
     assert finding.message.startswith(
-        "The Trainer's log prints loss 0 at step 1 where the loss is nan, beside grad_norm 0."
+        "The Trainer's log prints {'loss': 0.0, 'grad_norm': 0.0} at step 1 where the loss is nan."
     )
 
 

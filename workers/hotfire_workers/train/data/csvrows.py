@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from hotfire_workers.train.data import rawrow, stream
@@ -12,6 +13,7 @@ from hotfire_workers.train.data.stream import ByteStream, SampleError
 
 _DELIMITERS = ",\t;|"
 _SUFFIXES = {".csv": ",", ".tsv": "\t"}
+_MAX_GIVEN_BACK = 1_000_000
 _MAX_LINES_OF_RECORD = 2000
 """A quoted field may hold line ends; behind so many its quote was never meant to open a field."""
 
@@ -43,59 +45,30 @@ def csv_rows(source: ByteStream, delimiter: str) -> Iterator[RawRow]:
         SampleError: There is no usable header.
     """
     csv.field_size_limit(stream.MAX_ROW_BYTES)
-    lines = _Lines(source)
-    names = _header(lines, delimiter)
+    records = _Records(source, delimiter)
+    names = _header(records)
     number = 0
-    while (line := lines.take()) is not None:
-        if not line.strip():
-            continue
+    for line, fields, problem, first in records:
         number += 1
-        begins_at = lines.number
-        fields, problem = _record(lines, line, delimiter)
         if problem is None and len(fields) != len(names):
             problem = f"{len(fields)} fields where the header has {len(names)}"
-        if problem is not None:
-            problem = f"{problem} (line {begins_at} of the file)"
-            yield RawRow(row=number, problem=problem, excerpt=excerpt(line))
-        else:
+        if problem is None:
             yield RawRow(row=number, value=dict(zip(names, fields, strict=True)))
+        else:
+            problem = f"{problem} (line {line} of the file)"
+            yield RawRow(row=number, problem=problem, excerpt=excerpt(first))
     if source.broken:
         yield RawRow(row=number + 1, problem=source.broken)
 
 
-def _header(lines: _Lines, delimiter: str) -> list[str]:
-    line = lines.take()
-    while line is not None and not line.strip():
-        line = lines.take()
-    names = [name.strip() for name in (_fields(line, delimiter) if line is not None else None) or []]
-    if not names or not all(names):
+def _header(records: _Records) -> list[str]:
+    _, names, problem, _ = next(records, (0, [], None, ""))
+    names = [name.strip() for name in names]
+    if problem or not names or not all(names):
         raise SampleError("The first line of the CSV file is no header: it must name every column.")
     if twice := {name for name in names if names.count(name) > 1}:
         raise SampleError(f"The CSV header names a column twice: {', '.join(sorted(twice))[:100]}.")
     return names
-
-
-def _record(lines: _Lines, line: str, delimiter: str) -> tuple[list[str], str | None]:
-    """The fields of the record that begins with this line, or why it is none (then only the line is gone)."""
-    text, taken, size = line, 0, len(line)
-    parts = [line]
-    while True:
-        if lines.is_cut:
-            return [], rawrow.too_long()
-        try:
-            return next(csv.reader([text], delimiter=delimiter, strict=True)), None
-        except csv.Error as error:
-            if "unexpected end" not in str(error):
-                lines.give_back(taken)
-                return [], f"a quote is astray: {error}"
-        more = lines.take_until_quote(_MAX_LINES_OF_RECORD - taken)
-        taken += len(more)
-        size += sum(map(len, more))
-        parts += more
-        if not more or '"' not in more[-1] or size > stream.MAX_ROW_BYTES:
-            lines.give_back(taken)
-            return [], "a quote is opened and never closed"
-        text = "".join(parts)
 
 
 def _fields(line: str, delimiter: str) -> list[str] | None:
@@ -105,49 +78,73 @@ def _fields(line: str, delimiter: str) -> list[str] | None:
         return None
 
 
-class _Lines:
-    """Lines that can be given back.
+@dataclass(slots=True)
+class _Line:
+    number: int
+    text: str
+    problem: str | None = None
 
-    Attributes:
-        number: Of the line taken last, from 1.
-        is_cut: That line was longer than a row may be.
-    """
 
-    def __init__(self, source: ByteStream):
-        self._lines = source.lines()
-        self._kept: list[tuple[str, bool]] = []
-        self._back: list[tuple[str, bool]] = []
-        self.number = 0
-        self.is_cut = False
+class _Records:
+    """Iterates over (line of the file, fields, problem, its first line)."""
 
-    def take(self) -> str | None:
-        """The next line with its end; None behind the last one."""
+    def __init__(self, source: ByteStream, delimiter: str):
+        self._source = source.lines()
+        self._delimiter = delimiter
+        self._back: list[_Line] = []
+        self._num_taken = 0
+        self._num_given_back = 0
+
+    def __iter__(self) -> Iterator[tuple[int, list[str], str | None, str]]:
+        return self
+
+    def __next__(self) -> tuple[int, list[str], str | None, str]:
+        pulled: list[_Line] = []
+        reader = csv.reader(self._feed(pulled), delimiter=self._delimiter, strict=True)
+        fields: list[str] = []
+        problem = None
+        try:
+            while not fields:  # a blank line is no record
+                pulled.clear()
+                fields = next(reader)
+            problem = next((line.problem for line in pulled if line.problem), None)
+        except StopIteration:
+            raise
+        except csv.Error as error:
+            self._give_back(pulled[1:])
+            ends = "unexpected end" in str(error)
+            problem = "a quote is opened and never closed" if ends else f"a quote is astray: {error}"
+            problem = pulled[0].problem or problem
+        return pulled[0].number, fields, problem, pulled[0].text
+
+    def _feed(self, pulled: list[_Line]) -> Iterator[str]:
+        """Lines for one record, noted in `pulled`."""
+        # Lines are read again behind a quote that does not close: not for ever.
+        most = _MAX_LINES_OF_RECORD if self._num_given_back < _MAX_GIVEN_BACK else 1
+        size = 0
+        while len(pulled) < most and size <= stream.MAX_ROW_BYTES and (line := self._take()) is not None:
+            pulled.append(line)
+            size += len(line.text)
+            yield line.text
+
+    def _take(self) -> _Line | None:
         if self._back:
-            text, is_whole = self._back.pop()
-        else:
-            found = next(self._lines, None)
-            if found is None:
-                return None
-            text, is_whole = found[0].decode("utf-8", "replace").removesuffix("\r") + "\n", found[1]
-        self.number += 1
-        self.is_cut = not is_whole
-        self._kept = [*self._kept, (text, is_whole)] if self._keeps else []
-        return text
+            return self._back.pop()
+        found = next(self._source, None)
+        if found is None:
+            return None
+        raw, is_whole = found
+        self._num_taken += 1
+        problem = None if is_whole else rawrow.too_long()
+        try:
+            text = raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            text = raw.decode("utf-8", "replace")
+            problem = f"not UTF-8 text: byte 0x{raw[error.start]:02x} at byte {error.start + 1} of the line"
+        if "\0" in text:
+            problem = "the line holds NUL bytes: the file was cut off while it was written, or is no text"
+        return _Line(self._num_taken, text.removesuffix("\r") + "\n", problem)
 
-    _keeps = False
-
-    def take_until_quote(self, max_lines: int) -> list[str]:
-        """The next lines up to and with one that holds a quote."""
-        self._keeps = True
-        taken: list[str] = []
-        while len(taken) < max_lines and (line := self.take()) is not None:
-            taken.append(line)
-            if '"' in line or self.is_cut:
-                break
-        return taken
-
-    def give_back(self, num_lines: int) -> None:
-        """Puts back the lines that `take_until_quote` took since the last record."""
-        self._back += reversed(self._kept[len(self._kept) - num_lines :] if num_lines else [])
-        self.number -= num_lines
-        self._kept, self._keeps = [], False
+    def _give_back(self, lines: list[_Line]) -> None:
+        self._num_given_back += len(lines)
+        self._back += reversed(lines)

@@ -10,6 +10,7 @@ from hotfire_workers.train.data.rawrow import RawRow, excerpt, parse_row
 from hotfire_workers.train.data.stream import ByteStream
 
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},]|"', re.DOTALL)
+_PEEK_BYTES = 4096
 _ENDS_EARLY = "the file ends in the middle of this row"
 
 
@@ -27,7 +28,8 @@ def inner_list(head: bytes, columns: Collection[str]) -> tuple[str, int] | None:
 
     Args:
         head: The first bytes of the file.
-        columns: Columns that rows have: an object with one of them is a row itself.
+        columns: Columns that rows have: an object with one of them is a row itself, and the first rows of the
+            list must have one.
 
     Returns:
         (its key, where in `head` the list's content begins), or None: this is no such object.
@@ -42,18 +44,18 @@ def inner_list(head: bytes, columns: Collection[str]) -> tuple[str, int] | None:
         token = match.group()
         if token in (b"{", b"["):
             if token == b"[" and depth == 1 and head[match.end() :].lstrip()[:1] == b"{":
-                name = key.decode("utf-8", "replace")
-                return None if name in columns else (name, match.end())
+                name, content = key.decode("utf-8", "replace"), head[match.end() : match.end() + _PEEK_BYTES]
+                is_rows = any(f'"{column}"'.encode() in content for column in columns)
+                return (name, match.end()) if is_rows and name not in columns else None
             depth += 1
         elif token in (b"}", b"]"):
             depth -= 1
             if depth == 0:
                 return None
-        elif depth == 1 and token.startswith(b'"') and len(token) > 1:
-            if head[match.end() :].lstrip()[:1] == b":":
-                key = token[1:-1]
-                if key.decode("utf-8", "replace") in columns:
-                    return None
+        elif depth == 1 and len(token) > 1 and head[match.end() :].lstrip()[:1] == b":":
+            key = token[1:-1]
+            if key.decode("utf-8", "replace") in columns:
+                return None
     return None
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
 from hotfire.rules.evidence import PreparedRow
+from hotfire_workers.train.data.answers import AnswerComparison
+from hotfire_workers.train.data.control import control_tokens
 from hotfire_workers.train.data.encode import IGNORED, Encoded
 
-_MARKUP = re.compile(r"<[^<>\s]{1,40}>|\[/?[A-Za-z_]{1,20}\]")
+_SHORT = 16
+"""Rows of so few tokens are looked at for whether anything but control tokens is in them."""
 
 
 def collated_labels(
@@ -63,6 +65,9 @@ class Measure:
 
     def __post_init__(self) -> None:
         self._texts: dict[int, str] = {}
+        self._comparison = AnswerComparison(self.tokenizer, self.end_token_ids)
+        self._bos_text = getattr(self.tokenizer, "bos_token", None)
+        self._control_ids = frozenset(control_tokens(self.tokenizer))
 
     def row(self, encoded: Encoded) -> PreparedRow:
         """Measures one row."""
@@ -72,6 +77,8 @@ class Measure:
         supervised = [i for i, label in enumerate(labels) if i and label != IGNORED]
         end, has_end = self._end_token(encoded)
         leading = self._num_leading_bos(ids)
+        matches, difference, share = self._compare(encoded, labels)
+        mismatches, shifted = _label_mismatches(encoded)
         return PreparedRow(
             row=encoded.row,
             num_tokens=len(kept_ids),
@@ -86,9 +93,16 @@ class Measure:
             bos_in_answer=self._bos_in_answer(encoded, leading),
             has_end_token=has_end,
             end_token_trained=labels[end] != IGNORED if end is not None else None,
-            answer_text_matches=self._answer_matches(encoded, labels),
+            answer_text_matches=matches,
             prefix_ok=encoded.prefix_ok,
             empty_answer=any(not a.strip() for a in encoded.answers) if encoded.answers else None,
+            num_answers=len(encoded.answers) if encoded.answers is not None else None,
+            num_text_tokens=self._num_text_tokens(ids, supervised),
+            answer_difference=difference,
+            answer_difference_share=share,
+            num_label_mismatches=mismatches,
+            labels_shifted=shifted,
+            bos_typed=self._is_bos_typed(encoded),
             input_ids=kept_ids,
             labels=kept_labels,
         )
@@ -157,43 +171,28 @@ class Measure:
             and not self.text(token_id).strip()
         )
 
-    # ---- is the text that is trained the answer? ----
-
-    def _answer_matches(self, encoded: Encoded, labels: list[int]) -> bool | None:
-        if not self.masked or not encoded.answers or self.tokenizer is None:
+    def _num_text_tokens(self, ids: list[int], supervised: list[int]) -> int | None:
+        if not self._control_ids or (supervised and len(ids) > _SHORT):
             return None
-        trained = self._trained_text(encoded.input_ids, labels)
-        if not trained:
-            return None  # nothing is trained at all: another rule's matter
-        if any(trained == self._bare("".join(a)) for a in self._expected(encoded.answers)):
-            return True
-        # Templates take a reasoning block out of earlier turns: then what is right cannot be told from here.
-        return None if any("</think>" in answer for answer in encoded.answers) else False
+        return sum(token not in self._control_ids for token in ids)
 
-    def _trained_text(self, ids: list[int], labels: list[int]) -> str:
-        runs, run = [], []
-        for token, label in zip(ids, labels, strict=True):
-            if label != IGNORED:
-                run.append(token)
-            elif run:
-                runs.append(run)
-                run = []
-        runs = [*runs, run] if run else runs
-        return self._bare("".join(self._decode(r) for r in runs))
+    def _is_bos_typed(self, encoded: Encoded) -> bool:
+        return bool(self._bos_text) and any(self._bos_text in answer for answer in encoded.answers or ())
 
-    def _expected(self, answers: list[str]) -> list[list[str]]:
-        """The answers as they are, and as this tokenizer gives them back (it may normalise them)."""
-        back = [self._decode(list(self.tokenizer(a, add_special_tokens=False)["input_ids"])) for a in answers]
-        return [answers, back]
+    def _compare(self, encoded: Encoded, labels: list[int]) -> tuple[bool | None, str | None, float | None]:
+        if not self.masked or not encoded.answers or self.tokenizer is None:
+            return None, None, None
+        return self._comparison.compare(encoded.input_ids, labels, encoded.answers)
 
-    def _decode(self, ids: list[int]) -> str:
-        text: str = self.tokenizer.decode(
-            [i for i in ids if i not in self.end_token_ids],
-            skip_special_tokens=False,
-            clean_up_tokenization_spaces=False,
-        )
-        return text
 
-    def _bare(self, text: str) -> str:
-        """Without white space and without the markup that a template puts around an answer."""
-        return "".join(_MARKUP.sub("", text).split())
+def _label_mismatches(encoded: Encoded) -> tuple[int, bool]:
+    """Labels that are not the row's own ids: how many, and whether all of them are the next token's."""
+    ids, labels = encoded.input_ids, encoded.labels
+    if encoded.answers is not None or labels == ids:
+        return 0, False
+    wrong = sum(label not in (IGNORED, token) for token, label in zip(ids, labels, strict=True))
+    if not wrong:
+        return 0, False
+    ahead = zip(ids[1:], labels, strict=False)
+    num_ahead = sum(label in (IGNORED, token) for token, label in ahead)
+    return wrong, num_ahead == len(ids) - 1

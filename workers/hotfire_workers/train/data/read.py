@@ -1,171 +1,135 @@
-"""The rows of a sample file: JSON Lines or a JSON array, plain, gzip or zstd, in bounded memory."""
+"""The rows of a sample, whatever it is written in, in the file's order and in bounded memory."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
 
-from hotfire_workers.train.data.stream import MAX_ROW_BYTES, ByteStream, SampleError, open_sample
+from hotfire_workers.train.data import columnar, rawrow, stream
+from hotfire_workers.train.data.csvrows import csv_rows, delimiter_of
+from hotfire_workers.train.data.folders import files_of
+from hotfire_workers.train.data.jsonarray import array_rows, inner_list, is_array
+from hotfire_workers.train.data.rawrow import RawRow, Reading, excerpt, parse_row
+from hotfire_workers.train.data.stream import ByteStream, SampleError, open_bytes, refuse_binary
 
-_EXCERPT_CHARACTERS = 160
-_ENDS_EARLY = "the file ends in the middle of this row"
-
-
-@dataclass(kw_only=True, slots=True)
-class RawRow:
-    """One row as it stands in the file."""
-
-    row: int
-    """Line of a JSON Lines file, or place in a JSON array, from 1."""
-    value: dict[str, Any] | None = None
-    """None: the row cannot be read."""
-    problem: str | None = None
-    """Why, without the row's text."""
-    excerpt: str | None = None
-    """Its first characters."""
+COLUMNS = frozenset(
+    {
+        *("messages", "conversations", "prompt", "completion", "chosen", "rejected", "text", "tools"),
+        *("instruction", "input", "output", "history", "system", "input_ids", "labels", "attention_mask"),
+    }
+)
+"""Columns of the formats that are known, by which a CSV header and a row are told."""
 
 
-def read_rows(path: Path) -> Iterator[RawRow]:
+def read_rows(
+    path: Path,
+    *,
+    reading: Reading | None = None,
+    columns: Collection[str] = (),
+    as_text: bool = False,
+) -> Iterator[RawRow]:
     """Yields every row of the sample that is not blank, in the file's order.
 
-    A row that cannot be read comes with its `problem`, and the rows behind it follow all the same.
+    A row that cannot be read comes with its `problem`, and the rows behind it follow all the same. Reading
+    ends behind `stream.MAX_TOTAL_BYTES`; `reading.stopped` says so.
 
     Args:
-        path: A file (JSON Lines or a JSON array; plain, gzip or zstd), or a folder that holds exactly one.
+        path: A file (JSON Lines, a JSON array, an object with one list, CSV, Parquet, Arrow, lines of text;
+            plain, gzip or zstd), or a folder: see `folders`.
+        reading: Filled in on the way.
+        columns: Names of columns besides those of the known formats.
+        as_text: What is neither JSON nor CSV is text, one row a line.
 
     Raises:
         SampleError: The sample as a whole cannot be read; its text says why and what to do.
     """
-    with open_sample(path) as stream:
-        if not stream.skip_blank():
+    reading = reading if reading is not None else Reading()
+    known = COLUMNS | set(columns)
+    files = files_of(path, reading.notes)
+    reading.num_files = len(files)
+    behind = 0
+    for file in files:
+        last = 0
+        for raw in _file_rows(file, reading, known, as_text):
+            last = raw.row
+            raw.row += behind
+            yield raw
+        if reading.stopped:
+            return
+        behind += last
+
+
+def _file_rows(path: Path, reading: Reading, columns: frozenset[str], as_text: bool) -> Iterator[RawRow]:
+    with open_bytes(path) as source:
+        head = source.peek()
+        is_columnar = columnar.is_columnar(head)
+        if not is_columnar:
+            refuse_binary(head)
+            if not source.skip_blank():
+                raise SampleError("The sample is empty. Give a file with at least one row.")
+            reading.byte_order_mark |= source.has_byte_order_mark
+            yield from _text_rows(path, source, reading, columns, as_text)
+            if source.is_stopped:
+                reading.stopped = f"the sample has more than {stream.MAX_TOTAL_BYTES >> 20:,} MiB"
+    if is_columnar:
+        yield from columnar.columnar_rows(path, reading)
+
+
+def _text_rows(
+    path: Path, source: ByteStream, reading: Reading, columns: frozenset[str], as_text: bool
+) -> Iterator[RawRow]:
+    head = source.peek()
+    num_blank = len(head) - len(head.lstrip())
+    head = head.lstrip()
+    if is_array(head):
+        reading.container = "a JSON array"
+        source.skip_opening_bracket()
+        yield from array_rows(source)
+    elif (found := inner_list(head, columns)) is not None:
+        reading.container = "a JSON object with a list"
+        reading.notes.append(f"the rows are the list {found[0][:40]!r} of the JSON object")
+        source.skip(num_blank + found[1])
+        yield from array_rows(source)
+    elif head.startswith(b"{"):
+        reading.container = "JSON Lines"
+        if head.partition(b"\n")[0].strip() == b"{":
             raise SampleError(
-                "The sample is empty. Give a file with at least one row, one JSON object per line."
+                "The JSON objects of the sample go over several lines. Give JSON Lines, one whole object per "
+                "line, or put the objects into an array."
             )
-        yield from _array_rows(stream) if _is_array(stream.peek().lstrip()) else _line_rows(stream)
+        yield from _line_rows(source)
+    elif (delimiter := delimiter_of(path, head, columns)) is not None:
+        reading.container = "CSV"
+        yield from csv_rows(source, delimiter)
+    elif as_text or ".txt" in path.suffixes:
+        reading.container = "lines of text"
+        yield from _plain_rows(source)
+    else:
+        reading.container = "JSON Lines"
+        yield from _line_rows(source)
 
 
-def _is_array(head: bytes) -> bool:
-    """A JSON array, or JSON Lines whose first line happens to begin with a bracket?"""
-    if not head.startswith(b"["):
-        return False
-    first, _, rest = head.partition(b"\n")
-    second = rest.lstrip().partition(b"\n")[0].strip()
-    return first.strip() == b"[" or not (second.startswith(b"{") and _row(2, second).problem is None)
-
-
-def _line_rows(stream: ByteStream) -> Iterator[RawRow]:
+def _line_rows(source: ByteStream) -> Iterator[RawRow]:
     """JSON Lines: the row number is the line number; blank lines count as lines but are no rows."""
-    for number, (line, is_whole) in enumerate(stream.lines(), start=1):
+    for number, (line, is_whole) in enumerate(source.lines(), start=1):
         if not is_whole:
-            yield RawRow(row=number, problem=_too_long(), excerpt=excerpt(line))
+            yield RawRow(row=number, problem=rawrow.too_long(), excerpt=excerpt(line))
         elif line.strip():
-            yield _row(number, line)
-    if stream.broken:
-        yield RawRow(row=stream.num_lines + 1, problem=stream.broken)
+            yield parse_row(number, line)
+    if source.broken:
+        yield RawRow(row=source.num_lines + 1, problem=source.broken)
 
 
-def _row(number: int, raw: bytes) -> RawRow:
-    """Parses one row; never raises."""
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        problem = f"not UTF-8 text: byte 0x{raw[error.start]:02x} at byte {error.start + 1} of the row"
-        return RawRow(row=number, problem=problem, excerpt=excerpt(raw))
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        problem = f"not valid JSON: {error.msg} (character {error.pos + 1} of the row)"
-        return RawRow(row=number, problem=problem, excerpt=excerpt(raw))
-    except (RecursionError, ValueError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else "a number with too many digits"
-        return RawRow(row=number, problem=f"not usable JSON: {reason}", excerpt=excerpt(raw))
-    if not isinstance(value, dict):
-        kind = {list: "a list", str: "a text", type(None): "null"}.get(
-            type(value), "a number or a truth value"
-        )
-        return RawRow(row=number, problem=f"the row is {kind}, not a JSON object", excerpt=excerpt(raw))
-    return RawRow(row=number, value=value)
-
-
-def excerpt(raw: bytes | str) -> str:
-    """First characters of a row, fit for any encoder."""
-    text = raw.decode("utf-8", "replace") if isinstance(raw, bytes) else raw
-    return text.strip()[:_EXCERPT_CHARACTERS].encode("utf-8", "replace").decode("utf-8")
-
-
-def _too_long() -> str:
-    return f"longer than {MAX_ROW_BYTES >> 20} MiB"
-
-
-# ---- a JSON array ----------------------------------------------------------------------------------------
-
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},]|"', re.DOTALL)
-
-
-def _array_rows(stream: ByteStream) -> Iterator[RawRow]:
-    """A JSON array: the row number is the element's place.
-
-    Elements are cut out by counting brackets outside of strings, so that one malformed element does not take
-    the others with it.
-    """
-    number = 0
-    for element, end in _elements(stream):
-        if end == "," or element.strip():
-            number += 1
-            if end == "long":
-                yield RawRow(row=number, problem=_too_long(), excerpt=excerpt(element))
-            elif end == "end":
-                yield RawRow(row=number, problem=stream.broken or _ENDS_EARLY, excerpt=excerpt(element))
-            elif not element.strip():
-                yield RawRow(row=number, problem="an empty element: two commas in a row")
-            else:
-                yield _row(number, element.strip())
-
-
-def _elements(stream: ByteStream) -> Iterator[tuple[bytes, str]]:
-    """Yields (bytes of an element, what ended it: "," or "]" or "end" of the file or "long")."""
-    buffer = bytearray()
-    stream.skip_opening_bracket()
-    scanned, depth, is_too_long = 0, 0, False
-    while True:
-        block = stream.block()
-        buffer += block
-        start = 0
-        while match := _TOKEN.search(buffer, scanned):
-            token = match.group()
-            if token == b'"':  # a string that goes on beyond what has been read
-                if block:
-                    scanned = match.start()
-                    break
-                scanned = match.end()
-                continue
-            scanned = match.end()
-            if token in (b"{", b"["):
-                depth += 1
-            elif depth and token in (b"}", b"]"):
-                depth -= 1
-            elif not depth and token in (b",", b"]"):
-                element = bytes(buffer[start : match.start()])
-                yield element[:MAX_ROW_BYTES], "long" if is_too_long else token.decode()
-                start, is_too_long = scanned, False
-                if token == b"]":
-                    return
-        else:
-            scanned = max(scanned, len(buffer))
-        del buffer[:start]
-        scanned -= start
-        if len(buffer) - scanned > MAX_ROW_BYTES:  # one endless string: its end is not looked for
-            yield bytes(buffer[:_EXCERPT_CHARACTERS]), "long"
-            return
-        if len(buffer) > MAX_ROW_BYTES:  # keep its beginning for the excerpt, forget the rest as it comes
-            is_too_long = True
-            del buffer[_EXCERPT_CHARACTERS:scanned]
-            scanned = min(scanned, _EXCERPT_CHARACTERS)
-        if not block:
-            if buffer.strip():
-                yield bytes(buffer), "end"
-            return
+def _plain_rows(source: ByteStream) -> Iterator[RawRow]:
+    """Text: one row a line, as the `text` loader of `datasets` reads it."""
+    for number, (line, is_whole) in enumerate(source.lines(), start=1):
+        if not is_whole:
+            yield RawRow(row=number, problem=rawrow.too_long(), excerpt=excerpt(line))
+        elif line.strip():
+            try:
+                yield RawRow(row=number, value={"text": line.decode("utf-8").removesuffix("\r")})
+            except UnicodeDecodeError as error:
+                problem = f"not UTF-8 text: byte 0x{line[error.start]:02x} at byte {error.start + 1}"
+                yield RawRow(row=number, problem=problem, excerpt=excerpt(line))
+    if source.broken:
+        yield RawRow(row=source.num_lines + 1, problem=source.broken)

@@ -6,8 +6,14 @@ import re
 from functools import cached_property
 from typing import Any
 
-from hotfire_workers.train.data.formats import RowError
+from hotfire_workers.train.data.guard import TookTooLongError, time_limit
+from hotfire_workers.train.data.rowerror import RowError
 
+_LIMIT_S = 5.0
+"""For rendering one row. A template may loop for ever."""
+_SHORT_LIMIT_S = 0.5
+"""When it has done so a few times."""
+_MAX_SLOW = 3
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 _MARK = "hotfirerolemark"
 
@@ -48,6 +54,18 @@ class ChatTemplate:
         self.tokenizer = tokenizer
         self.add_special_tokens = add_special_tokens
         self._roles: dict[str, str | None] = {}
+        self._num_slow = 0
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Rendering and then tokenising is what the tokenizer's own `apply_chat_template` does.
+
+        Not where a tokenizer brings its own method: then only that one tells what the job gets.
+        """
+        from transformers import PreTrainedTokenizerBase
+
+        own = getattr(self.tokenizer.apply_chat_template, "__func__", None)
+        return own is PreTrainedTokenizerBase.apply_chat_template
 
     @cached_property
     def source(self) -> str:
@@ -84,9 +102,12 @@ class ChatTemplate:
             RowError: The template refuses it, or does not give one flat list of ids (kind "template").
         """
         if self.add_special_tokens is not None:
-            text = self.text(messages, prompt=prompt, tools=tools)
-            return list(self.tokenizer(text, add_special_tokens=self.add_special_tokens)["input_ids"])
+            return self.ids_of_text(self.text(messages, prompt=prompt, tools=tools))
         return _flat(self._apply(messages, prompt, tools, tokenize=True, return_dict=False))
+
+    def ids_of_text(self, text: str) -> list[int]:
+        """Token ids of a rendered text."""
+        return list(self.tokenizer(text, add_special_tokens=bool(self.add_special_tokens))["input_ids"])
 
     def ids_and_mask(
         self, messages: list[dict[str, Any]], *, tools: Any = None
@@ -111,12 +132,25 @@ class ChatTemplate:
 
     def _apply(self, messages: list[dict[str, Any]], prompt: bool, tools: Any, **how: Any) -> Any:
         try:
-            return self.tokenizer.apply_chat_template(
-                messages, add_generation_prompt=prompt, tools=tools, **how
-            )
+            return self._bounded(messages, add_generation_prompt=prompt, tools=tools, **how)
+        except TookTooLongError as error:
+            self._num_slow += 1
+            raise RowError(
+                f"the chat template does not come to an end on the row ({error})", kind="template"
+            ) from error
+        except MemoryError as error:
+            raise RowError("the chat template takes too much memory on the row", kind="template") from error
         except Exception as error:
             reason = _without_contents(str(error), messages) or type(error).__name__
             raise RowError(f"the chat template refuses the row: {reason}", kind="template") from error
+
+    def _bounded(self, messages: list[dict[str, Any]], **how: Any) -> Any:
+        with time_limit(_LIMIT_S if self._num_slow < _MAX_SLOW else _SHORT_LIMIT_S):
+            return self.tokenizer.apply_chat_template(messages, **how)
+
+    def check(self) -> None:
+        """Raises whatever the template raises on the shortest conversation; a loop without end too."""
+        self._bounded([{"role": "user", "content": "hello"}], tokenize=False)
 
     # ---- roles ----
 
@@ -149,7 +183,7 @@ class ChatTemplate:
         num_refused = 0
         for messages in tries:
             try:
-                rendered = self.tokenizer.apply_chat_template(messages, tokenize=False)
+                rendered = self._bounded(messages, tokenize=False)
             except Exception:  # noqa: BLE001 - as above
                 num_refused += 1
                 continue
@@ -163,7 +197,7 @@ class ChatTemplate:
 
     def _renders(self, *messages: dict[str, Any]) -> bool:
         try:
-            self.tokenizer.apply_chat_template(list(messages), tokenize=False)
+            self._bounded(list(messages), tokenize=False)
         except Exception:  # noqa: BLE001 - as above
             return False
         return True
@@ -202,15 +236,11 @@ def _without_contents(text: str, messages: list[dict[str, Any]]) -> str:
 
 
 def _flat(ids: Any) -> list[int]:
-    if not isinstance(ids, list) or any(not isinstance(i, int) for i in ids):
-        shape = (
-            "a nested list"
-            if isinstance(ids, list) and any(isinstance(i, list) for i in ids)
-            else "something"
-        )
-        raise RowError(
-            f"apply_chat_template gives {shape}, not one flat list of token ids: code that slices it loses "
-            "every token. Update the tokenizer's files.",
-            kind="template",
-        )
-    return ids
+    if isinstance(ids, list) and all(type(i) is int for i in ids):
+        return ids
+    is_nested = isinstance(ids, list) and any(isinstance(i, list) for i in ids)
+    raise RowError(
+        f"apply_chat_template gives {'a nested list' if is_nested else 'something'}, not one flat list of token "
+        "ids: code that slices it loses every token. Update the tokenizer's files.",
+        kind="nested-output" if is_nested else "template",
+    )

@@ -57,7 +57,7 @@ class ReplicaProbe:
             sums = torch.zeros(len(named), 2, dtype=torch.int64, device=self._device)
             for index, (_, parameter) in enumerate(named):
                 if parameter.numel() == getattr(parameter, "ds_numel", parameter.numel()):
-                    sums[index, 0] = _checksum(parameter.detach())
+                    sums[index, 0] = checksum(parameter.detach())
                     sums[index, 1] = 1
             low, high = sums.clone(), sums.clone()
             dist.all_reduce(low, op=dist.ReduceOp.MIN)
@@ -101,7 +101,7 @@ def _is_replicated(parameter: nn.Parameter) -> bool:
     return getattr(parameter, "ds_persist", True) if hasattr(parameter, "ds_tensor") else True
 
 
-def _checksum(tensor: torch.Tensor) -> torch.Tensor:
+def checksum(tensor: torch.Tensor) -> torch.Tensor:
     """A number of the tensor's bits, shape (), int64 (overflow wraps around, alike everywhere)."""
     data = tensor.contiguous().flatten().view(torch.uint8)
     num_words = data.numel() // 8

@@ -114,8 +114,7 @@ class StepProbe:
         return fields
 
     def after_step(self, *, applied: bool, grad_norm: float | None) -> dict[str, Any]:
-        """Just after the step. A collective call on the first applied step and those whose movement is
-        measured.
+        """Just after the step. A collective call on the first applied step and where movement is measured.
 
         Args:
             applied: The optimizer moved (it was not skipped for overflow).
@@ -146,7 +145,8 @@ class StepProbe:
             "update_ratio": update.ratio if update is not None else None,
             "num_moved": update.num_moved if update is not None else None,
             "num_decayed_only": update.num_decayed_only if update is not None else None,
-            "rounded_away_share": update.rounded_away_share if update is not None else None,
+            # A skipped step has no update that could be lost.
+            "rounded_away_share": update.rounded_away_share if update is not None and applied else None,
             "gradient_used": used,
         }
 

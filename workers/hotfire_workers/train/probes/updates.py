@@ -71,8 +71,9 @@ class UpdateProbe:
         self._has_gradient: dict[int, torch.Tensor] = {}
 
     def before(self) -> None:
-        """Keeps this rank's masters, each one's decay factor (learning rate times weight decay), and which
-        elements have a gradient: after the step the gradients are gone.
+        """Keeps this rank's masters, and of each the decay factor and where it has a gradient.
+
+        The decay factor is learning rate times weight decay. After the step the gradients are gone.
         """
         self._has_gradient = {
             id(parameter): piece.detach().ne(0).flatten()

@@ -8,7 +8,7 @@ reported as what they are.
     {"lost_bucket": {"parameters": "layers.1", "keep": "local" | "zeros"}}
     {"stale_gradient": {"rank": 1, "from_step": 2}}
     {"clip": {"rank": 1, "value": 0.01}}
-    {"nan_loss": {"rank": 1, "step": 2}}
+    {"nan_loss": {"rank": 1, "step": 2, "micro_batch": 1 | "all"}}
     {"scale_loss": {"factor": 2.0}}
     {"noise": {"size": 1e-3}}
     {"same_rows": {"rank": 1}}
@@ -88,7 +88,7 @@ class Faults:
     def on_loss(self, loss: torch.Tensor, step: int, micro_batch: int) -> torch.Tensor:
         """Returns the loss that the backward pass shall see."""
         fault = self._due("nan_loss", step)
-        if fault is not None and micro_batch == fault.get("micro_batch", 1):
+        if fault is not None and fault.get("micro_batch", 1) in (micro_batch, "all"):
             return loss * float("nan")
         if fault := self._due("scale_loss", step):
             loss = loss * float(fault["factor"])
