@@ -193,19 +193,20 @@ class Diagnosis:
         self.verifier.run()
 
     def _bisect(self) -> None:
-        """Looks for guilty keys where ZeRO is suspected, unless a single one is known already."""
+        """Looks for guilty keys where ZeRO is suspected; where a fix has found one, for what belongs to it."""
         if not (self._plan.bisect and self.bench.compares):
             return
         verdict = self._verdict()
-        is_known = verdict.guilty is Guilty.KEYS and len(verdict.guilty_keys) == 1
-        if is_known or verdict.guilty not in (Guilty.STAGE, Guilty.KEYS, Guilty.UNKNOWN) or verdict.unstable:
+        if verdict.guilty not in (Guilty.STAGE, Guilty.KEYS, Guilty.UNKNOWN) or verdict.unstable:
             return
+        is_single = verdict.guilty is Guilty.KEYS and len(verdict.guilty_keys) == 1
+        known = self.bench.known(verdict.recommended_patch) if is_single else None
         self._stand.sink.append(events.progress("trial", "looking for the guilty keys"))
-        found = Bisection(self.bench, max_trials=self.settings.max_bisect_trials).run()
+        found = Bisection(self.bench, max_trials=self.settings.max_bisect_trials).run(known)
         if found is None:
             return
         self.search = found.search
-        if found.tried is not None:
+        if found.tried is not None and found.tried is not known:
             self._confirm(found.tried)
 
     def _confirm(self, tried: Tried) -> None:

@@ -373,18 +373,20 @@ class ZeroReport(_message.Message):
     def __init__(self, submitted_stage: _Optional[int] = ..., stages: _Optional[_Iterable[_Union[StageResult, _Mapping]]] = ..., guilty: _Optional[_Union[Guilty, str]] = ..., guilty_keys: _Optional[_Iterable[str]] = ..., recommended_patch: _Optional[_Iterable[_Union[PatchOperation, _Mapping]]] = ..., explanation: _Optional[str] = ..., search: _Optional[_Union[Search, _Mapping]] = ...) -> None: ...
 
 class Search(_message.Message):
-    __slots__ = ("working", "num_keys", "num_trials", "acquitted", "stopped")
+    __slots__ = ("working", "num_keys", "num_trials", "acquitted", "stopped", "guilty")
     WORKING_FIELD_NUMBER: _ClassVar[int]
     NUM_KEYS_FIELD_NUMBER: _ClassVar[int]
     NUM_TRIALS_FIELD_NUMBER: _ClassVar[int]
     ACQUITTED_FIELD_NUMBER: _ClassVar[int]
     STOPPED_FIELD_NUMBER: _ClassVar[int]
+    GUILTY_FIELD_NUMBER: _ClassVar[int]
     working: str
     num_keys: int
     num_trials: int
     acquitted: _containers.RepeatedScalarFieldContainer[str]
     stopped: str
-    def __init__(self, working: _Optional[str] = ..., num_keys: _Optional[int] = ..., num_trials: _Optional[int] = ..., acquitted: _Optional[_Iterable[str]] = ..., stopped: _Optional[str] = ...) -> None: ...
+    guilty: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, working: _Optional[str] = ..., num_keys: _Optional[int] = ..., num_trials: _Optional[int] = ..., acquitted: _Optional[_Iterable[str]] = ..., stopped: _Optional[str] = ..., guilty: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class StageResult(_message.Message):
     __slots__ = ("stage", "outcome", "agrees_with_reference", "loss_gap", "grad_norm_gap", "peak_memory_bytes", "step_seconds", "forecast_bytes", "offload")

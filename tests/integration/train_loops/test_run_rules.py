@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from train_loop_jobs import RunTrial, ds_config, make_rows, write_rows
+from train_loop_jobs import TRAINING, RunTrial, ds_config, make_rows, write_rows
 
 from hotfire.rules.engine import judge
 from hotfire.rules.evidence import Evidence, Finding, Severity, Trial
@@ -18,11 +18,12 @@ LOOPS = ["TRAINER", "DEEPSPEED"]
 SECOND_LAYER = r"layers\.1\."
 
 
-def findings(*trials: Trial) -> dict[str, Finding]:
+def findings(*trials: Trial, learning_rate: float = TRAINING["learning_rate"]) -> dict[str, Finding]:
     """What the run rules say, INFO left out; every trial ran to its end."""
     for trial in trials:
         assert trial.completed, trial.error
-    judged = judge(Evidence(trials=list(trials), training={}), rules=RUN_RULES)
+    training = TRAINING | {"learning_rate": learning_rate}
+    judged = judge(Evidence(trials=list(trials), training=training), rules=RUN_RULES)
     return {f.rule: f for f in judged.findings if f.severity is not Severity.INFO}
 
 
@@ -173,14 +174,14 @@ def test_16_bit_weights_without_an_fp32_copy(run_trial: RunTrial, bf16_model_dir
     kwargs: dict[str, Any] = {"training": {"learning_rate": 1e-5}, "model": {"path": str(bf16_model_dir)}}
     trial = run_trial(rate(ds_config(0), 1e-5), "TRAINER", **kwargs)
     assert trial.facts["master_dtypes"] == ["bfloat16"]
-    found = findings(trial)
+    found = findings(trial, learning_rate=1e-5)
     assert list(found) == ["update-below-precision"]
     assert found["update-below-precision"].severity is Severity.ERROR
     assert 0.8 < found["update-below-precision"].evidence["rounded_away_share"] < 0.99
     # The proposed patch: bf16 said aloud, at stage 1, and the copy is there.
     cured = run_trial(rate(ds_config(1, "bf16"), 1e-5), "TRAINER", **kwargs)
     assert cured.facts["master_dtypes"] == ["float32"]
-    assert findings(cured) == {}
+    assert findings(cured, learning_rate=1e-5) == {}
     assert cured.steps[0].rounded_away_share < 0.001
 
 
@@ -192,7 +193,8 @@ def test_16_bit_weights_without_an_fp32_copy(run_trial: RunTrial, bf16_model_dir
 def test_16_bit_masters(run_trial: RunTrial, stage: int, value: float, severity: Severity) -> None:
     config = rate(ds_config(stage, "bf16"), value)
     config["bf16"] |= {"bf16_master_weights_and_grads": True, "bf16_optimizer_states": True}
-    found = findings(run_trial(config, "TRAINER", training={"learning_rate": value}))
+    trial = run_trial(config, "TRAINER", training={"learning_rate": value})
+    found = findings(trial, learning_rate=value)
     assert {name: f.severity for name, f in found.items()} == {"update-below-precision": severity}
 
 

@@ -107,6 +107,18 @@ def finer(document: Mapping[str, Any], changes: Patch) -> Patch | None:
     return None if len(result) == len(changes) and result == changes else result
 
 
+def without(document: Mapping[str, Any], changes: Patch, taken: Patch) -> Patch:
+    """The changes but those taken; an object of which a part is taken is split up."""
+    left: Patch = []
+    for operation in changes:
+        inside = [t for t in taken if t.path.startswith(operation.path + "/")]
+        if any(t.path == operation.path for t in taken):
+            continue
+        split = finer(document, [operation]) if inside else None
+        left += without(document, split, taken) if split else [operation]
+    return left
+
+
 def num_keys(document: Mapping[str, Any], changes: Patch) -> int:
     """How many keys the changes touch, those within objects counted one by one."""
     return len(all_keys(document, changes))

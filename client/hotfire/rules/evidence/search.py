@@ -15,6 +15,9 @@ class Search:
     """Keys in which the two differ."""
     num_trials: int = 0
     """Trials that the search asked for; those that an earlier one answered are not counted."""
+    guilty: list[str] = field(default_factory=list)
+    """Pointers of the smallest set of keys that breaks the job: those that the cure changes, and those that are
+    harmless without them."""
     acquitted: list[str] = field(default_factory=list)
     """Pointers of keys that differ and make no difference."""
     stopped: str | None = None

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hotfire.rules.engine import Rule, Skip
-from hotfire.rules.evidence import Evidence, Finding, Fix, Location, Severity, Step, Trial
+from hotfire.rules.evidence import Evidence, Finding, Fix, Location, Severity, Step, Trial, TrialOutcome
 from hotfire.rules.wording import number
 
 _FIELDS = (
@@ -104,7 +104,9 @@ def _gap(a: float, b: float) -> float:
     return abs(a - b) / max(abs(a), abs(b))
 
 
-def _finding(first: Trial, again: Trial, outcomes: list[object], difference: _Difference | None) -> Finding:
+def _finding(
+    first: Trial, again: Trial, outcomes: list[TrialOutcome], difference: _Difference | None
+) -> Finding:
     parts = []
     if outcomes[0] is not outcomes[1]:
         parts.append(

@@ -167,7 +167,7 @@ def _blame(evidence: Evidence, verdict: ZeroVerdict, ours: Seen, stages: list[Se
         )
     elif only_stage:
         best = best_of(only_stage, verdict.submitted_stage, evidence) or only_stage[0]
-        own_keys = config_keys(keys.trial) if keys is not None else []
+        own_keys = _guilty_keys(keys, evidence) if keys is not None else []
         _take(verdict, Guilty.STAGE, best, [STAGE_PATH, *own_keys])
         verdict.explanation = f"{what}. With the same other keys {_stages_train(only_stage)}."
         if keys is not None:
@@ -176,14 +176,28 @@ def _blame(evidence: Evidence, verdict: ZeroVerdict, ours: Seen, stages: list[Se
                 f"too ({keys.trial.name})."
             )
     elif keys is not None:
-        _take(verdict, Guilty.KEYS, keys, config_keys(keys.trial))
+        _take(verdict, Guilty.KEYS, keys, _guilty_keys(keys, evidence))
         verdict.explanation = f"{what}. {_sentence_start(keys.trial)} the submitted stage trains."
+        partners = [key for key in verdict.guilty_keys if key not in config_keys(keys.trial)]
+        if partners:
+            verdict.explanation += f" It breaks only together with {listed(map(_key_words, partners))}."
     else:
         _leave_open(evidence, verdict, curing, what)
         return
     cures = [seen.trial for seen in (*only_stage, keys, *curing) if seen is not None]
     verdict.others = list({t.name: t for t in cures if t.name != verdict.trial}.values())
     verdict.explanation += _search_words(evidence.search)
+
+
+def _guilty_keys(cure: Seen, evidence: Evidence) -> list[str]:
+    """The keys that the cure changes, with those that the search found guilty together with them."""
+    keys = config_keys(cure.trial)
+    found = evidence.search.guilty if evidence.search else []
+    return found if set(keys) & set(found) else keys
+
+
+def _key_words(pointer: str) -> str:
+    return pointer.removeprefix("/deepspeed/").replace("/", ".")
 
 
 def _take(verdict: ZeroVerdict, guilty: Guilty, cure: Seen, keys: list[str]) -> None:
