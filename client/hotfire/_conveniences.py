@@ -49,6 +49,7 @@ class Normalised:
     data_path: Path | None = None
     """A data file on this machine."""
     deepspeed_path: Path | None = None
+    training_path: Path | None = None
 
 
 def duration(value: Any) -> str | None:
@@ -172,10 +173,10 @@ def _data(value: Any, base: Path, result: Normalised) -> Any:
     uri = value.get("uri")
     if isinstance(uri, str) and not _SCHEME.match(uri):
         path = local_path(uri, base)
-        if path.is_file():
+        if path.is_file() or path.is_dir():
             result.data_path = path
         else:
-            what = "is not a file" if path.exists() else "does not exist"
+            what = "is neither a file nor a folder" if path.exists() else "does not exist"
             result.violations.append(
                 Violation(
                     field="data",
@@ -272,6 +273,7 @@ def _training_file(path: Path, result: Normalised) -> Any:
     except MissingExtraError as error:
         result.violations.append(Violation(field="training", description=f"{path}: {error.message}"))
         return {}
+    result.training_path = path
     result.violations += [
         Violation(field="training", description=f"{path}: {problem}") for problem in document.problems
     ]

@@ -116,7 +116,7 @@ def place(loaded: LoadedSpec, mode: Upload, *, loopback: bool, limits: service_p
         _check_model(payload, loaded.model_path, limits)
         placement.uploads.append((payload, lambda name: setattr(spec.model, "artifact", name)))
     if sends and loaded.data_path is not None:
-        payload = file_payload(loaded.data_path)
+        payload = data_payload(loaded.data_path)
         _check_data(payload, loaded.data_path, limits)
         placement.uploads.append((payload, lambda name: setattr(spec.data, "artifact", name)))
         spec.data.ClearField("uri")
@@ -154,6 +154,20 @@ def file_payload(path: Path, kind: int = service_pb2.KIND_DATA) -> Payload:
     return Payload(kind, path.name, path.stat().st_size, lambda: _file_chunks(path))
 
 
+def data_payload(path: Path) -> Payload:
+    """A data file as it is; a folder (as `datasets.save_to_disk` writes it) as a tar.
+
+    Raises:
+        UploadError: The folder holds something that cannot be sent, or nothing.
+    """
+    if not path.is_dir():
+        return file_payload(path)
+    files = sorted(_walk(path, skipped=()), key=lambda p: p.relative_to(path).as_posix())
+    return _tar_payload(
+        path, [_Entry(p.relative_to(path).as_posix(), p) for p in files], service_pb2.KIND_DATA
+    )
+
+
 def rows_payload(rows: list[dict[str, Any]]) -> Payload:
     """Rows as a JSON Lines file."""
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
@@ -167,13 +181,16 @@ def model_payload(path: Path, model: spec_pb2.ModelSpec) -> Payload:
         UploadError: The folder holds something that cannot be sent, or nothing.
     """
     entries = [_Entry(path.name, path)] if path.is_file() else list(_entries(path, model))
+    return _tar_payload(path, entries, service_pb2.KIND_MODEL)
+
+
+def _tar_payload(path: Path, entries: list[_Entry], kind: int) -> Payload:
     if not entries:
-        raise UploadError(f"the model folder {path} holds no files")
+        what = "model" if kind == service_pb2.KIND_MODEL else "data"
+        raise UploadError(f"the {what} folder {path} holds no files")
     size = sum(_BLOCK + _padded(entry.size_bytes) for entry in entries)
     total = -(-(size + 2 * _BLOCK) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
-    return Payload(
-        service_pb2.KIND_MODEL, f"{path.name}.tar", total, lambda: _tar_chunks(entries, total - size)
-    )
+    return Payload(kind, f"{path.name}.tar", total, lambda: _tar_chunks(entries, total - size))
 
 
 @dataclass(slots=True)
@@ -221,18 +238,18 @@ def _entries(folder: Path, model: spec_pb2.ModelSpec) -> Iterator[_Entry]:
         yield entry
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: Path, skipped: tuple[str, ...] = _SKIPPED_FOLDERS) -> Iterator[Path]:
     """The folder's files. Links to files are followed (the hub's cache is made of them)."""
     for entry in os.scandir(folder):
         path = Path(entry.path)
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
-            if any(fnmatch.fnmatch(entry.name, pattern) for pattern in _SKIPPED_FOLDERS):
+            if any(fnmatch.fnmatch(entry.name, pattern) for pattern in skipped):
                 continue
             if entry.is_symlink():
                 raise UploadError(f"{path} is a link to a folder: it cannot be uploaded, copy or remove it")
-            yield from _walk(path)
+            yield from _walk(path, skipped)
         elif entry.is_file():
             yield path
         else:

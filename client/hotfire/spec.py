@@ -44,6 +44,7 @@ class LoadedSpec:
     model_is_local: bool = False
     data_path: Path | None = None
     deepspeed_path: Path | None = None
+    training_path: Path | None = None
 
     def message(self) -> spec_pb2.PreflightSpec:
         """The whole message, inline rows and all, files as paths on this machine."""
@@ -201,6 +202,7 @@ def _build(
         model_is_local=normalised.model_is_local,
         data_path=normalised.data_path,
         deepspeed_path=normalised.deepspeed_path,
+        training_path=normalised.training_path,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from hotfire import wire
 from hotfire.dsconfig import effective, positions
 from hotfire.rules.engine import Rule, judge
-from hotfire.rules.evidence import Cluster, DeepSpeedConfig, Evidence, Judgement, Plan
+from hotfire.rules.evidence import Cluster, DeepSpeedConfig, Evidence, Judgement, ModelFacts, Plan
 from hotfire.v1 import preflight_service_pb2 as service_pb2
 from hotfire.v1 import spec_pb2
 
@@ -35,7 +35,12 @@ def static_evidence(spec: spec_pb2.PreflightSpec, *, model_config: dict[str, Any
         )
         config.effective, config.unresolved = resolved.config, resolved.unresolved
     return Evidence(
-        config=config, training=training, cluster=cluster, plan=plan_of(spec.plan), spec=spec_document(spec)
+        config=config,
+        training=training,
+        cluster=cluster,
+        plan=plan_of(spec.plan),
+        model=None if model_config is None else ModelFacts(config=model_config),
+        spec=spec_document(spec),
     )
 
 
@@ -50,6 +55,7 @@ def job_evidence(spec: spec_pb2.PreflightSpec, *, model_config: dict[str, Any] |
     if not told.training.loop:
         told.training.loop = spec_pb2.LOOP_TRAINER
     evidence = static_evidence(told, model_config=model_config)
+    evidence.model = None  # whoever runs the job looks at the whole folder first
     evidence.spec = spec_document(spec)
     return evidence
 
@@ -128,7 +134,11 @@ def check_config(request: service_pb2.CheckConfigRequest) -> service_pb2.CheckCo
     )
     model_config = wire.struct_to_dict(request.model_config) if request.HasField("model_config") else None
     evidence = static_evidence(spec, model_config=model_config)
-    judgement = judge_static(evidence)
+    return response_of(evidence, judge_static(evidence))
+
+
+def response_of(evidence: Evidence, judgement: Judgement) -> service_pb2.CheckConfigResponse:
+    """What the rules said, as the wire has it."""
     response = wire.record_to_message(judgement, service_pb2.CheckConfigResponse)
     if evidence.config is not None and evidence.config.effective is not None:
         response.effective_config.CopyFrom(wire.dict_to_struct(evidence.config.effective))

@@ -149,13 +149,23 @@ def _zero(adapted: Adapted, slot: Slot) -> None:
                         "its kernels exist for CUDA only, and this is a CPU",
                     )
     parallel = config.get("tensor_parallel")
-    if isinstance(parallel, dict) and _above(parallel.get("autotp_size"), ranks):
+    if isinstance(parallel, dict) and _above(parallel.get("autotp_size"), 1):
         adapted.change(
-            parallel,
-            "autotp_size",
-            ranks,
-            "/deepspeed/tensor_parallel/autotp_size",
-            f"the trial has {ranks} ranks",
+            config,
+            "tensor_parallel",
+            None,
+            "/deepspeed/tensor_parallel",
+            "the ranks of a trial are data-parallel, as those of its reference are: tensor parallelism was not "
+            "exercised",
+        )
+    engine = config.get("hybrid_engine")
+    if slot.is_cpu and isinstance(engine, dict) and engine.get("enabled"):
+        adapted.change(
+            engine,
+            "enabled",
+            False,
+            "/deepspeed/hybrid_engine/enabled",
+            "its kernels exist for CUDA only, and this is a CPU",
         )
     if _above(config.get("sequence_parallel_size"), ranks):
         adapted.change(

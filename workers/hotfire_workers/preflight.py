@@ -172,7 +172,7 @@ class _Preflight:
         self._adapted = adapt(job, self._slot) if job is not None else None
         self._prepared = self._preparer.prepare(self._job, self._adapted)
         self._stand.check_stopped()
-        self._redactor.learn(self._prepared.data_path)
+        self._redactor.learn(self._prepared.texts_path)
         if self._prepared.facts is not None and self._prepared.facts.config:
             self._job = job_of(self._job.spec, model_config=self._prepared.facts.config)
         self._tell(judge(self._evidence(trials=None), only=_in("model", "data")))

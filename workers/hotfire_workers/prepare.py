@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hotfire.rules.evidence import DataEvidence, ModelFacts, PrepareRequest
+from hotfire.rules.evidence import DataEvidence, ModelFacts, Plan, PrepareRequest
 from hotfire_workers import devices, gguf_header, rowtexts
 from hotfire_workers.adapt import Adapted
 from hotfire_workers.budget import Budget
@@ -19,6 +19,9 @@ from hotfire_workers.runner.base import Runner
 from hotfire_workers.settings import WorkerSettings
 from hotfire_workers.slots import Slot
 
+#: Share of the time left that reading the sample may take.
+_READING_SHARE = 0.25
+_LEAST_READING_S = 10.0
 #: Training arguments that change neither the tokens nor the weights.
 _ONLY_FOR_STEPS = {
     "gradient_accumulation_steps",
@@ -61,6 +64,12 @@ class Prepared:
     forecast: Forecast | None = None
     problem: str | None = None
     """Why no trial can run on this; None: one can."""
+
+    @property
+    def texts_path(self) -> str | None:
+        """Where the sample's texts are: as the preparation read them, else the sample itself."""
+        left = self.folder / "texts.jsonl"
+        return str(left) if left.is_file() else self.data_path
 
     @property
     def shallow_layers(self) -> tuple[int, int] | None:
@@ -145,6 +154,8 @@ class Preparer:
                 data=data,
                 training=job.training,
                 micro_batch_size=adapted.micro_batch_size if adapted else 1,
+                num_trial_rows=_trial_rows(job, adapted),
+                time_limit_s=max(_LEAST_READING_S, _READING_SHARE * self.budget.remaining_s),
                 allow_remote_code=self.settings.remote_code,
                 allow_pickle=self.settings.pickle_weights,
                 allow_hub=self.settings.hub_access,
@@ -209,6 +220,14 @@ class Preparer:
             num_layers=model.get("num_layers"),
             num_parameters=_gguf_parameters(model["path"]),
         )
+
+
+def _trial_rows(job: Job, adapted: Adapted | None) -> int | None:
+    """Rows that the steps of one trial take."""
+    if adapted is None:
+        return None
+    num_steps = max(1, (job.evidence.plan or Plan()).num_steps)
+    return num_steps * adapted.micro_batch_size * adapted.gradient_accumulation_steps * adapted.num_ranks
 
 
 def _problem(prepared: Prepared) -> str | None:

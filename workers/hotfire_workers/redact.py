@@ -36,9 +36,13 @@ class Redactor:
     redact: bool = False
     _shingles: set[str] = field(default_factory=set)
 
-    def learn(self, data_path: str | None) -> None:
-        """Reads the sample's texts. Cheap: one entry for every 24 characters."""
-        for text in rowtexts.private_texts(data_path, min_length=_SHINGLE):
+    def learn(self, path: str | None) -> None:
+        """Reads the sample's texts. Cheap: one entry for every 24 characters.
+
+        Args:
+            path: What the preparation left of them, or the sample itself; None: there is none.
+        """
+        for text in rowtexts.private_texts(path, min_length=_SHINGLE):
             for start in range(0, len(text) - _SHINGLE + 1, _SHINGLE):
                 self._shingles.add(text[start : start + _SHINGLE])
 

@@ -21,6 +21,10 @@ from hotfire_service.store import ArtifactStore
 from hotfire_workers.settings import WorkerSettings
 
 _CHUNK_BYTES = 1 << 20
+_MAX_FILES = 10_000
+#: Of a dataset on the hub: the first files of a split, up to so much.
+_MAX_HUB_BYTES = 2 << 30
+_KINDS = (".jsonl", ".json", ".ndjson", ".parquet", ".csv", ".tsv", ".arrow")
 #: fsspec has no annotations.
 _url_to_fs: Any = fsspec.core.url_to_fs
 
@@ -111,6 +115,17 @@ class Resolver:
             )
         return real
 
+    def _check_links(self, folder: Path, name: str) -> None:
+        """No link in a folder of data may lead out of the roots."""
+        if folder.is_dir():
+            for number, path in enumerate(folder.rglob("*")):
+                if number > _MAX_FILES:
+                    raise NotAllowedError(
+                        f"{name} {folder} holds more than {_MAX_FILES} files; name one of them"
+                    )
+                if path.is_symlink():
+                    self._allowed(str(path), name)
+
     def _uri(self, value: str, name: str, *, is_folder: bool) -> Path:
         parts = urlsplit(value)
         if parts.scheme not in self.settings.allowed_uri_schemes:
@@ -119,7 +134,10 @@ class Resolver:
                 "HOTFIRE_WORKER_ALLOWED_URI_SCHEMES"
             )
         if parts.scheme == "file":
-            return self._allowed(unquote(parts.path), name)
+            path = self._allowed(unquote(parts.path), name)
+            if not is_folder:
+                self._check_links(path, name)
+            return path
         if value not in self._fetched:
             self._fetched[value] = self._download(value, name, is_folder=is_folder)
         return self._fetched[value]
@@ -128,7 +146,7 @@ class Resolver:
         target = self.run_dir / f"{name.partition('.')[0]}-fetched"
         try:
             filesystem, root = _url_to_fs(value)
-            if not is_folder or filesystem.isfile(root):
+            if filesystem.isfile(root) or not (is_folder or filesystem.isdir(root)):
                 target = target / Path(root).name
                 files = {root: target}
             else:
@@ -157,8 +175,11 @@ class Resolver:
                 folder.mkdir(exist_ok=True)
                 self._fetched[key] = self.artifacts.unpack_model(name, folder, tenant=self.tenant)
             else:
-                path = self.run_dir / "data-fetched.jsonl"
-                self._fetched[key] = self.artifacts.fetch(name, path, tenant=self.tenant)
+                path = self.artifacts.fetch(name, self.run_dir / "data-fetched", tenant=self.tenant)
+                if _is_tar(path):  # a folder, such as datasets.save_to_disk writes
+                    folder = self.run_dir / "data-unpacked"
+                    path = self.artifacts.unpack_model(name, folder, tenant=self.tenant)
+                self._fetched[key] = path
         return self._fetched[key]
 
     def _check_hub(self, name: str, value: str) -> None:
@@ -168,30 +189,50 @@ class Resolver:
             )
 
     def _hub_data(self, data: spec_pb2.DataSpec) -> Path:
-        """A JSON Lines file of a dataset repository: the one of the split, or the only one."""
+        """The files of one split of a dataset repository, or its only file."""
         key = f"hub:{data.hub_id}:{data.split}"
         if key in self._fetched:
             return self._fetched[key]
         root = f"hf://datasets/{data.hub_id}"
         try:
             filesystem, base = _url_to_fs(root)
-            names = [p for p in filesystem.find(base) if p.removesuffix(".gz").endswith((".jsonl", ".json"))]
+            names = sorted(p for p in filesystem.find(base) if _kind(p))
         except Exception as error:
             raise NotAllowedError(
                 f"data.hub_id {data.hub_id} cannot be read by this worker ({type(error).__name__})"
             ) from error
         split = data.split or "train"
-        wanted = [p for p in names if split in Path(p).name] or (names if len(names) == 1 else [])
-        if len(wanted) != 1:
+        wanted = [p for p in names if split in Path(p).name or f"/{split}/" in p]
+        wanted = wanted or (names if len(names) == 1 else [])
+        if len({_kind(p) for p in wanted}) != 1:
             raise NotAllowedError(
-                f"data.hub_id {data.hub_id}: {len(wanted)} JSON Lines files fit the split {split!r}; give "
-                "the file itself with data.uri or an upload"
+                f"data.hub_id {data.hub_id}: {len(wanted)} files fit the split {split!r}; give the file itself "
+                "with data.uri or an upload"
             )
-        target = self.run_dir / "data-fetched" / Path(wanted[0]).name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _copy(filesystem, wanted[0], target, self.settings.max_fetch_bytes, "data.hub_id")
-        self._fetched[key] = target
-        return target
+        folder = self.run_dir / "data-fetched-hub"
+        folder.mkdir(parents=True, exist_ok=True)
+        left = min(self.settings.max_fetch_bytes, _MAX_HUB_BYTES)
+        for number, name in enumerate(wanted):
+            if number and filesystem.size(name) > left:
+                break  # a sample is enough
+            # Several files of one folder could have one name, and must keep their order.
+            target = folder / (f"shard-{number:05d}{_kind(name)}" if len(wanted) > 1 else Path(name).name)
+            limit = self.settings.max_fetch_bytes if not number else left
+            left -= _copy(filesystem, name, target, limit, "data.hub_id")
+        self._fetched[key] = folder if len(wanted) > 1 else folder / Path(wanted[0]).name
+        return self._fetched[key]
+
+
+def _kind(name: str) -> str | None:
+    bare = name.removesuffix(".gz").removesuffix(".zst")
+    return next((kind for kind in _KINDS if bare.endswith(kind)), None)
+
+
+def _is_tar(path: Path) -> bool:
+    """Rows never look like this: a tar's magic and its name ended by NUL."""
+    with path.open("rb") as file:
+        head = file.read(512)
+    return head[257:262] == b"ustar" and b"\0" in head[:100]
 
 
 def _copy(filesystem: Any, source: str, target: Path, limit_bytes: int, name: str) -> int:

@@ -11,18 +11,38 @@ from typing import Any
 from hotfire_service.store import archives
 from hotfire_service.store.errors import ArtifactError
 
-_MAX_ROWS = 2000
+_MAX_ROWS = 20_000
 _MAX_BYTES = 64 * 2**20
 _BYTES_PER_TOKEN = 2
 """At least; so a row has at most so many tokens."""
 _DEFAULT_LENGTH = 2048
+"""Of the longest row, where the file does not show it."""
+_COLUMNAR = (b"PAR1", b"ARROW1", b"\xff\xff\xff\xff")
 
 
 def longest_row_tokens(path: str | None, max_length: int | None) -> int:
     """An upper bound of the tokens of the longest row, from its bytes; `max_length` where that is less."""
-    longest = max((len(line) for line in _lines(path)), default=_DEFAULT_LENGTH * _BYTES_PER_TOKEN)
+    default = _DEFAULT_LENGTH * _BYTES_PER_TOKEN
+    longest = max(_row_sizes(path), default=default)
     bound = max(1, longest // _BYTES_PER_TOKEN)
     return min(bound, max_length) if max_length and max_length > 0 else bound
+
+
+def _row_sizes(path: str | None) -> Iterator[int]:
+    """Bytes of the rows, where the file shows them: lines, or the elements of a JSON array."""
+    lines = list(_lines(path))
+    head = lines[0].lstrip(b"\xef\xbb\xbf \t\r") if lines else b""
+    if head.startswith(_COLUMNAR):
+        return
+    if not head.startswith(b"["):
+        yield from map(len, lines)
+        return
+    try:
+        elements = json.loads(b"\n".join(lines))
+    except (ValueError, RecursionError):
+        return
+    for element in elements if isinstance(elements, list) else ():
+        yield len(json.dumps(element, ensure_ascii=False).encode("utf-8", "replace"))
 
 
 def private_texts(path: str | None, *, min_length: int) -> list[str]:

@@ -2,52 +2,62 @@
 
 from __future__ import annotations
 
+import importlib
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
 import hotfire
-from hotfire.cli import check, exits, lint, local, manage, rules
-from hotfire.cli.output import print_error
+from hotfire.cli import exits
 from hotfire.errors import HotfireError, SettingsError
 
 _HELP = "A few real steps of your training job before it takes the cluster."
 #: Typer's own copy of click, or click itself, depending on its version.
 _ClickError: Any = typer.BadParameter.__mro__[2]
 
-app = typer.Typer(
-    name="hotfire",
-    help=_HELP,
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-_COMMANDS: dict[str, Callable[..., int]] = {
-    "check": check.check,
-    "submit": check.submit,
-    "watch": manage.watch,
-    "get": manage.get,
-    "list": manage.list_,
-    "cancel": manage.cancel,
-    "delete": manage.delete,
-    "lint": lint.lint,
-    "rules": rules.rules,
-    "pools": manage.pools,
-    "up": local.up,
+#: Command -> module and function. A module is imported when its command is asked for: `lint` in a commit hook
+#: has no use for grpc.
+_COMMANDS = {
+    "check": ("check", "check"),
+    "submit": ("check", "submit"),
+    "watch": ("manage", "watch"),
+    "get": ("manage", "get"),
+    "list": ("manage", "list_"),
+    "cancel": ("manage", "cancel"),
+    "delete": ("manage", "delete"),
+    "lint": ("lint", "lint"),
+    "rules": ("rules", "rules"),
+    "pools": ("manage", "pools"),
+    "serve": ("local", "serve"),
+    "worker": ("local", "worker"),
+    "up": ("local", "up"),
 }
-for _name, _command in _COMMANDS.items():
-    app.command(_name)(_command)
-for _name, _command in (("serve", local.serve), ("worker", local.worker)):
-    # Their options are those of the program they become.
-    app.command(
-        _name,
-        context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
-    )(_command)
+#: Their options are those of the program they become.
+_PASSED_ON = ("serve", "worker")
+
+
+def build(names: Iterable[str] = _COMMANDS) -> typer.Typer:
+    """The command line with these commands."""
+    app = typer.Typer(
+        name="hotfire",
+        help=_HELP,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for name in names:
+        module, function = _COMMANDS[name]
+        command = getattr(importlib.import_module(f"hotfire.cli.{module}"), function)
+        settings: dict[str, Any] = {}
+        if name in _PASSED_ON:
+            settings = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+        app.command(name, context_settings=settings or None)(command)
+    return app
 
 
 def _version(wanted: bool) -> None:
@@ -56,7 +66,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     version: Annotated[
         bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
@@ -75,15 +84,17 @@ def run(arguments: Sequence[str]) -> int:
         The exit code.
     """
     as_json = wants_json(arguments)
+    asked = next((argument for argument in arguments if not argument.startswith("-")), None)
+    app = build([asked] if asked in _COMMANDS else _COMMANDS)
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
         code = app(args=list(arguments), prog_name="hotfire", standalone_mode=False)
     except HotfireError as error:
-        print_error(error, as_json=as_json)
+        _print_error(error, as_json=as_json)
         return exits.REFUSED
     except _ClickError as error:
         if as_json:
-            print_error(SettingsError(error.format_message(), reason="USAGE"), as_json=True)
+            _print_error(SettingsError(error.format_message(), reason="USAGE"), as_json=True)
         else:
             error.show()
         return exits.REFUSED
@@ -97,6 +108,12 @@ def run(arguments: Sequence[str]) -> int:
     finally:
         signal.signal(signal.SIGTERM, previous)
     return code if isinstance(code, int) else exits.OK
+
+
+def _print_error(error: HotfireError, *, as_json: bool) -> None:
+    from hotfire.cli.output import print_error
+
+    print_error(error, as_json=as_json)
 
 
 def wants_json(arguments: Sequence[str]) -> bool:

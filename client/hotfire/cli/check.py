@@ -13,6 +13,7 @@ from hotfire.cli.follow import follow
 from hotfire.cli.output import Output
 from hotfire.errors import SettingsError
 from hotfire.render import progress
+from hotfire.render.places import Sources
 
 
 def check(
@@ -41,6 +42,7 @@ def check(
     loaded = _load(spec, set_, pool, stages)
     labels = parse_labels(label)
     out = Output(format_, output, verbose=verbose)
+    out.sources = Sources.of(loaded)
     display = progress.make(out.errors, quiet=quiet)
     display.start()
     try:

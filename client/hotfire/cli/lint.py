@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from hotfire import fixing, static
 from hotfire import spec as specs
-from hotfire import static, wire
 from hotfire._conveniences import size
 from hotfire._document import read_document
-from hotfire.cli import exits, options
+from hotfire.cli import exits, fixes, options
 from hotfire.cli.output import Output, console
 from hotfire.errors import MissingExtraError, SettingsError
+from hotfire.render import formats
+from hotfire.render.places import Sources, shown
+from hotfire.render.text import clean, plural
 from hotfire.v1 import preflight_service_pb2 as service_pb2
 from hotfire.v1 import spec_pb2
 
-_PANEL = "Job"
+_PANEL, _CHANGE = "Job", "Change"
+#: Rounds of fixes: a misspelt section may hide what is wrong inside it.
+_MAX_ROUNDS = 5
 
 
 def lint(
@@ -61,6 +68,23 @@ def lint(
         str | None,
         typer.Option("--deepspeed-version", metavar="X.Y.Z", help="Of the cluster.", rich_help_panel=_PANEL),
     ] = None,
+    show_effective: Annotated[
+        bool,
+        typer.Option(
+            "--show-effective",
+            help="Show what DeepSpeed will really use, and the learning rate of the whole job.",
+            rich_help_panel=_CHANGE,
+        ),
+    ] = False,
+    fix: Annotated[
+        bool,
+        typer.Option(
+            "--fix", help="Write the safe fixes into the DeepSpeed config.", rich_help_panel=_CHANGE
+        ),
+    ] = False,
+    diff: Annotated[
+        bool, typer.Option("--diff", help="Show the safe fixes as a unified diff.", rich_help_panel=_CHANGE)
+    ] = False,
     fail_on: options.FailOnOption = options.FailOn.ERROR,
     format_: options.FormatOption = options.Format.PRETTY,
     output: options.Output = None,
@@ -70,6 +94,10 @@ def lint(
 
     Exit code: 0 nothing wrong or warnings only, 1 errors, 2 it could not be checked.
     """
+    if fix and diff:
+        raise SettingsError("give either --fix or --diff, not both")
+    if diff and format_ is not options.Format.PRETTY:
+        raise SettingsError(f"--diff writes a diff: leave out --format {format_}")
     document: dict[str, Any] = {}
     if training is not None:
         document["training"] = str(Path(training).absolute())
@@ -81,13 +109,80 @@ def lint(
         "versions": {"deepspeed": deepspeed_version} if deepspeed_version is not None else None,
     }
     loaded = _load(file, document, {k: v for k, v in cluster.items() if v is not None}, loop)
-    evidence = static.static_evidence(loaded.spec, model_config=_model_config(model or loaded.model_path))
-    judgement = static.judge_static(evidence)
-    response = wire.record_to_message(judgement, service_pb2.CheckConfigResponse)
-    if evidence.config is not None and evidence.config.effective is not None:
-        response.effective_config.CopyFrom(wire.dict_to_struct(evidence.config.effective))
-    _write(response, loaded, Output(format_, output, verbose=verbose))
-    return exits.of_verdict(response.verdict, fail_on)
+    job = _Job(loaded, _model_config(model or loaded.model_path))
+    out = Output(format_, output, verbose=verbose)
+    if diff:
+        fixed = job.fixed(_config_file(loaded, "--diff"))
+        out.text(fixes.unified(shown(fixed.path), fixed.before, fixed.text))
+        _tell(out, fixed, written=False)
+        return exits.of_verdict(job.response.verdict, fail_on)
+    if fix:
+        fixed = job.fixed(_config_file(loaded, "--fix"))
+        fixes.write(fixed)
+        _tell(out, fixed, written=True)
+        job = job.with_config(fixed.text)
+    _write(job, out, show_effective=show_effective)
+    return exits.of_verdict(job.response.verdict, fail_on)
+
+
+class _Job:
+    """A spec, and what the config rules say of it."""
+
+    def __init__(self, loaded: specs.LoadedSpec, model_config: dict[str, Any] | None) -> None:
+        self.loaded = loaded
+        self._model_config = model_config
+        self.evidence = static.static_evidence(loaded.spec, model_config=model_config)
+        self.judgement = static.judge_static(self.evidence)
+
+    @functools.cached_property
+    def response(self) -> service_pb2.CheckConfigResponse:
+        """The same as `CheckConfig` would answer."""
+        return static.response_of(self.evidence, self.judgement)
+
+    def with_config(self, text: str) -> _Job:
+        """The same job with another DeepSpeed config."""
+        loaded = dataclasses.replace(self.loaded, spec=spec_pb2.PreflightSpec())
+        loaded.spec.CopyFrom(self.loaded.spec)
+        loaded.spec.deepspeed.config_json = text
+        return _Job(loaded, self._model_config)
+
+    def fixed(self, path: Path) -> fixes.FixedFile:
+        """The config with every safe fix; one may uncover the next."""
+        before = self.loaded.spec.deepspeed.config_json
+        result = fixes.FixedFile(path=path, before=before, text=before)
+        job = self
+        for _ in range(_MAX_ROUNDS):
+            fixed = fixing.fix(job.evidence, job.judgement.findings)
+            result.left = fixed.left
+            if not fixed.applied:
+                break
+            result.applied += fixed.applied
+            result.text = fixed.text
+            job = job.with_config(fixed.text)
+        return result
+
+
+def _config_file(loaded: specs.LoadedSpec, option: str) -> Path:
+    if loaded.deepspeed_path is None:
+        raise SettingsError(f"{option} needs the DeepSpeed config in a file of its own")
+    return loaded.deepspeed_path
+
+
+def _tell(out: Output, fixed: fixes.FixedFile, *, written: bool) -> None:
+    name = shown(fixed.path)
+    if fixed.applied:
+        done = "written to" if written else "for"
+        out.hint(f"{plural(len(fixed.applied), 'safe fix', 'safe fixes')} {done} {name}:")
+        for finding in fixed.applied:
+            assert finding.fix is not None
+            out.hint(f"  {finding.rule_id} {finding.rule}: {clean(finding.fix.description)}")
+    else:
+        out.hint(f"no safe fix for {name}")
+    for finding, reason in fixed.left:
+        assert finding.fix is not None
+        out.hint(
+            f"  left to you: {finding.rule_id} {finding.rule}: {clean(finding.fix.description)} ({reason})"
+        )
 
 
 def _load(file: str, document: dict[str, Any], cluster: dict[str, Any], loop: str | None) -> specs.LoadedSpec:
@@ -141,25 +236,26 @@ def _model_config(folder: Path | None) -> dict[str, Any] | None:
     return config if isinstance(config, dict) else None
 
 
-def _write(response: service_pb2.CheckConfigResponse, loaded: specs.LoadedSpec, out: Output) -> None:
+def _write(job: _Job, out: Output, *, show_effective: bool) -> None:
     from hotfire.render import lint as render
     from hotfire.render.frame import Look
 
-    name = loaded.deepspeed_path or loaded.path
-    shown = _relative(name) if name is not None else "deepspeed"
-    text = loaded.spec.deepspeed.config_json
-    document = static.spec_document(loaded.spec)
-    if out.format == "markdown":
-        out.text(render.markdown(response, shown))
-    else:
-        out.message(
-            response,
-            render.build(response, name=shown, source=text, document=document, look=Look.of(console())),
-        )
-
-
-def _relative(path: Path) -> str:
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
+    loaded, response = job.loaded, job.response
+    file = loaded.deepspeed_path or loaded.path
+    if out.format in formats.TEXT_FORMATS:
+        result = render.result(response, loaded.spec, Sources.of(loaded))
+        text = formats.render(out.format, result)
+        if show_effective and out.format == "markdown":
+            text += "\n" + render.effective_markdown(job.evidence, job.judgement.findings)
+        out.text(text)
+        return
+    look = Look.of(console())
+    built = render.build(
+        response,
+        name=shown(file) if file is not None else "deepspeed",
+        source=loaded.spec.deepspeed.config_json,
+        document=job.evidence.spec,
+        look=look,
+        effective=(job.evidence, job.judgement.findings) if show_effective else None,
+    )
+    out.message(response, built)

@@ -18,7 +18,11 @@ class Format(enum.StrEnum):
 
     PRETTY = "pretty"
     JSON = "json"
+    JUNIT = "junit"
+    SARIF = "sarif"
+    GITHUB = "github"
     MARKDOWN = "markdown"
+    HTML = "html"
 
 
 class PlainFormat(enum.StrEnum):

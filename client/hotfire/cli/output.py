@@ -12,8 +12,11 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from hotfire.errors import HotfireError, SettingsError
+from hotfire.render import formats
 from hotfire.render import json as json_render
 from hotfire.render.frame import Look
+from hotfire.render.places import Sources
+from hotfire.render.result import Result
 from hotfire.render.text import clean
 from hotfire.v1 import preflight_pb2
 
@@ -25,6 +28,8 @@ class Output:
 
     def __init__(self, format_: str = "pretty", path: Path | None = None, *, verbose: bool = False) -> None:
         self.format = str(format_)
+        self.sources = Sources()
+        """The files of the job, where they are known: findings then have a line in them."""
         self._path = path
         self._verbose = verbose
         self.errors = console(stderr=True)
@@ -33,10 +38,8 @@ class Output:
         """Writes a report, or what stands in its place."""
         if self.format == "json":
             self.text(json_render.render(preflight))
-        elif self.format == "markdown":
-            from hotfire.render import markdown
-
-            self.text(markdown.render(preflight))
+        elif self.format in formats.TEXT_FORMATS:
+            self.text(formats.render(self.format, Result.of(preflight, self.sources)))
         elif self._path is not None:
             from hotfire.render import pretty
 

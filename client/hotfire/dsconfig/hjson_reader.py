@@ -65,6 +65,8 @@ class Reading:
     value: Any = None
     offsets: dict[str, int] = field(default_factory=dict)
     """JSON pointer -> offset of the key (of the value for list items)."""
+    spans: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """JSON pointer -> where its value begins and ends."""
     duplicates: list[Duplicate] = field(default_factory=list)
     quoteless: list[Quoteless] = field(default_factory=list)
     not_json: tuple[int, str] | None = None
@@ -171,7 +173,16 @@ class _Reader:
     def _value(self, pointer: str, depth: int) -> Any:
         if depth > MAX_DEPTH:
             raise HjsonError(f"nested deeper than {MAX_DEPTH} levels", self._at)
-        char = self._skip()
+        self._skip()
+        start = self._at
+        value = self._value_here(pointer, depth)
+        # A value without quotes runs to the end of its line, blanks and all.
+        end = start + len(self._text[start : self._at].rstrip())
+        self._result.spans[pointer] = (start, end)
+        return value
+
+    def _value_here(self, pointer: str, depth: int) -> Any:
+        char = self._peek()
         if char == "{":
             self._at += 1
             return self._object(pointer, depth + 1, braces=True)
@@ -205,7 +216,7 @@ class _Reader:
             if key in result:
                 self._result.duplicates.append(Duplicate(path, self._result.offsets[path], offset))
                 for below in [p for p in self._result.offsets if p.startswith(path + "/")]:
-                    del self._result.offsets[below]
+                    del self._result.offsets[below], self._result.spans[below]
             self._result.offsets[path] = offset
             if self._skip() != ":":
                 raise HjsonError(f"a colon is missing after the key {key!r}", self._at)

@@ -55,6 +55,7 @@ def chart(
     height: int = 6,
     unicode: bool = True,
     peak_step: int | None = None,
+    last_step: int | None = None,
 ) -> list[Text]:
     """Draws curves over the same steps.
 
@@ -65,6 +66,7 @@ def chart(
         height: Rows of the plot.
         unicode: Braille and box characters; else ASCII.
         peak_step: First step of the peak phase; a dotted line stands before it.
+        last_step: Number at the right end of the axis, where not every step has a value of its own.
 
     Returns:
         `height` + 3 lines of at most `width` columns.
@@ -95,7 +97,7 @@ def chart(
             else:
                 line.append(" ")
         lines.append(line)
-    lines.append(_axis(grid, margin, corner, flat, num_steps, peak_step, peak_column))
+    lines.append(_axis(grid, margin, corner, flat, last_step or num_steps, peak_step, peak_column))
     lines.append(_non_finite(series, grid, margin, to_x, unicode=unicode))
     return lines
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -9,9 +10,13 @@ from rich.padding import Padding
 from rich.text import Text
 
 from hotfire.render import diff, text
+from hotfire.render import effective as render_effective
 from hotfire.render.frame import SEVERITY_STYLES, VERDICT_STYLES, Look
+from hotfire.render.places import Sources
+from hotfire.render.result import Result
+from hotfire.rules.evidence import Evidence, Finding
+from hotfire.v1 import preflight_pb2, report_pb2, spec_pb2
 from hotfire.v1 import preflight_service_pb2 as service_pb2
-from hotfire.v1 import report_pb2
 
 
 def build(
@@ -21,6 +26,7 @@ def build(
     source: str,
     document: dict[str, Any] | None,
     look: Look,
+    effective: tuple[Evidence, Sequence[Finding]] | None = None,
 ) -> RenderableType:
     """The findings for a terminal.
 
@@ -30,9 +36,12 @@ def build(
         source: The DeepSpeed config's text.
         document: The spec document that patches apply to.
         look: What the output can show.
+        effective: Evidence and findings: show what takes effect, too.
     """
     lines = source.splitlines()
     parts: list[RenderableType] = []
+    if effective is not None:
+        parts.append(render_effective.build(*effective, look))
     for finding in response.findings:
         parts += _finding(finding, name, lines, document, look)
     return Group(*parts, _summary(response, name, look))
@@ -124,15 +133,30 @@ def _summary(response: service_pb2.CheckConfigResponse, name: str, look: Look) -
     return line
 
 
-def markdown(response: service_pb2.CheckConfigResponse, name: str) -> str:
-    """The findings as Markdown."""
-    from hotfire.render import markdown as render
-    from hotfire.v1 import preflight_pb2
-
+def result(
+    response: service_pb2.CheckConfigResponse, spec: spec_pb2.PreflightSpec, sources: Sources
+) -> Result:
+    """The answer as a result that every format can tell."""
     report = report_pb2.Report(
         verdict=response.verdict,
-        headline=response.headline or name,
+        headline=response.headline,
         findings=response.findings,
         checks=response.checks,
     )
-    return render.render(preflight_pb2.Preflight(report=report))
+    if response.HasField("memory"):
+        report.memory.CopyFrom(response.memory)
+    return Result(
+        command="lint",
+        report=report,
+        sources=sources,
+        preflight=preflight_pb2.Preflight(spec=spec, report=report),
+    )
+
+
+def effective_markdown(evidence: Evidence, findings: Sequence[Finding]) -> str:
+    """What takes effect, as a diff block."""
+    lines = [
+        f"{line.sign} {shown}" + (f"  # {line.why}" if line.why else "")
+        for line, shown in render_effective.diff_lines(render_effective.lines_of(evidence, findings))
+    ]
+    return "## What DeepSpeed will use\n\n```diff\n" + "\n".join(lines) + "\n```\n"

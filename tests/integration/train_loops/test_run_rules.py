@@ -262,6 +262,7 @@ def test_four_causes_of_the_same_log_line(
     if cause == "zero":
         assert reference == {}
         assert "non_finite_module" not in trials[0].facts
+        assert "Run again, the same forward pass is finite" in candidate["non-finite-loss"].message
     else:
         assert reference["non-finite-loss"].evidence["mechanism"] == mechanism
     (line,) = [

@@ -46,11 +46,12 @@ OFFLOAD = {"offload_optimizer": {"device": "cpu"}}
     [
         (setting(config(2)), ["0.17.6", "0.18.0", "0.18.2"], ["0.17.5", "0.18.3"], "last-micro-batch-only"),
         (
-            setting(config(0)),
+            setting(config(0), {"loop": "DEEPSPEED"}),
             ["0.17.6", "0.18.2", "0.18.5"],
             ["0.17.5", "0.18.6"],
             "stage0-bf16-never-zeroed",
         ),
+        (setting(config(0)), ["0.17.6", "0.18.5"], ["0.17.5", "0.18.6"], "stage0-bf16-norm-times-scale"),
         (
             setting(config(0, precision="fp16")),
             ["0.18.3", "0.19.0", "0.19.8"],
@@ -114,6 +115,7 @@ OFFLOAD = {"offload_optimizer": {"device": "cpu"}}
         (setting(config(3)), ["0.18.7"], ["0.18.8"], "stage3-waits-for-the-wrong-stream"),
         (setting(config(2)), ["0.18.3", "0.19.4"], ["0.18.2", "0.19.6"], "module-used-twice"),
         (setting(config(2, 1, **OFFLOAD)), ["0.18.3"], ["0.18.2", "0.19.0"], "offload-several-backwards"),
+        (setting(config(3)), ["0.17.6", "0.18.2"], ["0.17.5", "0.19.8"], "stage3-weights-garbage-as-loaded"),
         (setting(config(2)), ["0.18.2"], ["0.19.3"], "bf16-overflow-unchecked"),
         (setting(config(2)), ["0.19.6"], ["0.19.7"], "nan-norm-printed-as-a-root"),
         (
@@ -142,6 +144,7 @@ def test_a_fault_holds_from_its_first_release_to_its_fix(
     [
         (setting(config(2, 1)), "last-micro-batch-only"),  # nothing to accumulate
         (setting(config(1)), "last-micro-batch-only"),
+        (setting(config(0)), "stage0-bf16-never-zeroed"),  # the Trainer zeroes them
         (setting(config(2, **OFFLOAD)), "last-micro-batch-only"),
         (setting(config(2, 2, **OFFLOAD)), "offload-drops-micro-batches"),  # the first and the last are kept
         (setting(config(2, overlap_comm=True), world_size=1), "overlap-buffer-freed-early"),

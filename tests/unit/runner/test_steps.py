@@ -55,3 +55,13 @@ def test_every_ranks_micro_batches_are_kept() -> None:
     assert step.ranks[0].micro_batches[0].rows == [1, 2]
     assert math.isinf(step.ranks[0].micro_batches[0].loss or 0)
     assert step.ranks[1].first_non_finite_parameter == "w"
+
+
+def test_what_each_rank_says_for_itself_is_kept() -> None:
+    step = _merge(
+        {"grad_norm": 0.9, "applied": True, "local_grad_norm": 0.6, "gradient_used": 0.7},
+        {"grad_norm": 0.8, "applied": False, "local_grad_norm": 0.5},
+    )
+    assert (step.grad_norm, step.applied) == (0.9, True)  # the step's: the first rank is believed
+    assert [(rank.grad_norm, rank.applied) for rank in step.ranks] == [(0.9, True), (0.8, False)]
+    assert [(rank.local_grad_norm, rank.gradient_used) for rank in step.ranks] == [(0.6, 0.7), (0.5, None)]

@@ -20,6 +20,10 @@ MESSAGES = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant",
         ({"text": "a"}, "TEXT"),
         ({"input_ids": [1], "labels": [1]}, "TOKENIZED"),
         ({"text": "a", "input_ids": [1]}, "TOKENIZED"),
+        ({"conversations": [{"from": "human", "value": "a"}]}, "SHAREGPT"),
+        ({"instruction": "a", "input": "", "output": "b"}, "ALPACA"),
+        ({"prompt": "a", "chosen": "b", "rejected": "c"}, "PREFERENCE"),
+        ({"messages": [], "chosen": {}, "rejected": {}}, "PREFERENCE"),
     ],
 )
 def test_detection(row: dict[str, Any], format_: str) -> None:
@@ -30,18 +34,9 @@ def test_most_rows_decide() -> None:
     assert layout_of([{"text": "a"}, MESSAGES, MESSAGES]).format == "MESSAGES"
 
 
-@pytest.mark.parametrize(
-    ("row", "says"),
-    [
-        ({"conversations": [{"from": "human", "value": "a"}]}, "SHAREGPT"),
-        ({"instruction": "a", "output": "b"}, "ALPACA"),
-        ({"prompt": "a", "chosen": "b", "rejected": "c"}, "PREFERENCE"),
-        ({"question": "a", "reply": "b"}, "'question', 'reply'"),
-    ],
-)
-def test_other_layouts_name_the_supported_ones(row: dict[str, Any], says: str) -> None:
-    with pytest.raises(SampleError, match=says) as caught:
-        layout_of([row])
+def test_other_layouts_name_the_known_ones() -> None:
+    with pytest.raises(SampleError, match="'question', 'reply'") as caught:
+        layout_of([{"question": "a", "reply": "b"}])
     assert "MESSAGES" in str(caught.value)
     assert "TOKENIZED" in str(caught.value)
 

@@ -304,7 +304,7 @@ def test_remote_code_is_refused_unless_allowed(tmp_path: Path) -> None:
 
 
 def test_hub_access_is_off_by_default(tmp_path: Path) -> None:
-    assert "Hub access is off" in (prepare(tmp_path, {"hub_id": "a/b"}).model.read_error or "")
+    assert "hub access is off" in (prepare(tmp_path, {"hub_id": "a/b"}).model.read_error or "")
 
 
 # ---- the tokenizer's arguments ----

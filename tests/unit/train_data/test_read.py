@@ -12,8 +12,9 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hotfire_workers.train.data import read, stream
-from hotfire_workers.train.data.read import RawRow, read_rows
+from hotfire_workers.train.data import stream
+from hotfire_workers.train.data.rawrow import RawRow
+from hotfire_workers.train.data.read import read_rows
 from hotfire_workers.train.data.stream import SampleError
 
 JSON = st.recursive(
@@ -105,8 +106,7 @@ def test_lines_that_begin_with_a_list_are_lines(tmp_path: Path) -> None:
 def test_a_row_that_is_too_long_is_rejected_without_being_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (read, stream):
-        monkeypatch.setattr(module, "MAX_ROW_BYTES", 1000)
+    monkeypatch.setattr(stream, "MAX_ROW_BYTES", 1000)
     monkeypatch.setattr(stream, "_BLOCK_BYTES", 300)
     long, short = json.dumps({"a": "x" * 5000}), json.dumps({"a": 1})
     rows = _read(tmp_path / "r.jsonl", f"{short}\n{long}\n{short}\n")

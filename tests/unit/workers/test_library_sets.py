@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from hotfire_service.store import StoreSettings
 from hotfire_workers.library_sets import Libraries, LibrarySet, read_sets
 from hotfire_workers.settings import WorkerSettings
+from hotfire_workers.station import Station
 
 OWN = {"deepspeed": "0.19.8", "torch": "2.13.0+cpu", "transformers": "5.23.0"}
 
@@ -111,3 +113,14 @@ def test_what_a_trial_runs_with() -> None:
     assert libraries.versions_of(None) == OWN
     assert libraries.versions_of("both") == OWN | {"deepspeed": "0.18.2", "torch": "2.9.1"}
     assert libraries.names == ["deepspeed", "torch", "transformers"]
+
+
+def test_a_workers_heartbeat_tells_of_its_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path / "sets" / "old", deepspeed="0.18.2")
+    settings = WorkerSettings(cache_dir=tmp_path, library_sets=str(tmp_path / "sets"), device="cpu")
+    station = Station(settings, StoreSettings())
+    told: list[dict] = []
+    monkeypatch.setattr(Station, "ledger", type("L", (), {"worker_heartbeat": staticmethod(told.append)}))
+    station.heartbeat()
+    assert told[0]["versions"]["library set old"] == "deepspeed 0.18.2"
+    assert told[0]["versions"]["deepspeed"] != "0.18.2"

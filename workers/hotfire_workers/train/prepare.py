@@ -22,6 +22,7 @@ from hotfire_workers.train.facts import (
     model_facts,
 )
 from hotfire_workers.train.folder import ModelFolder, open_folder
+from hotfire_workers.train.packing import packing_leak
 from hotfire_workers.train.records import write_json, write_json_lines
 from hotfire_workers.train.rows import TokenFacts, prepare_sample
 from hotfire_workers.train.tokens import apply_arguments, end_token_ids, read_tokenizer, stop_token_ids
@@ -32,18 +33,24 @@ def run(request: PrepareRequest) -> None:
     """Looks at model and sample and writes what was found into `request.out_dir`.
 
     model.json (ModelFacts), data.json (DataEvidence), rows.jsonl (the rows for trials, in their order),
-    samples.jsonl (their token views) and, where the weights are made or cut here, model/. What is wrong with
-    the model or the sample is written there too; nothing is raised for it.
+    samples.jsonl (their token views), texts.jsonl (what of the sample no error may repeat) and, where the
+    weights are made or cut here, model/. What is wrong with the model or the sample is written there too;
+    nothing is raised for it.
     """
     out = Path(request.out_dir)
     out.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     facts, tokens = _model(request, out)
     sample = prepare_sample(request, tokens)
+    if request.training.get("packing") and sample.evidence.rows:
+        sample.evidence.extra["packing_leak"] = packing_leak(
+            facts.config, request.training.get("attn_implementation")
+        )
     write_json(out / "model.json", facts)
     write_json(out / "data.json", sample.evidence)
     write_json_lines(out / "rows.jsonl", sample.batch_rows)
     write_json_lines(out / "samples.jsonl", sample.views)
+    write_json_lines(out / "texts.jsonl", sample.texts)
 
 
 def _model(request: PrepareRequest, out: Path) -> tuple[ModelFacts, TokenFacts]:
@@ -59,7 +66,7 @@ def _model(request: PrepareRequest, out: Path) -> tuple[ModelFacts, TokenFacts]:
         facts.blocked, facts.blocked_detail = error.what, str(error)
         return facts, TokenFacts(tokenizer=None)
     facts, notes = model_facts(request, folder)
-    tokenizer = None
+    tokenizer = own_template = None
     try:
         tokenizer = read_tokenizer(folder)
     except UnreadableModelError as error:
@@ -79,9 +86,16 @@ def _model(request: PrepareRequest, out: Path) -> tuple[ModelFacts, TokenFacts]:
         stop_ids=stop_ids,
         end_ids=end_token_ids(tokenizer, stop_ids),
         model_type=facts.model_type,
+        own_template=own_template,
+        config=folder.config,
+        folder=_folder_of(folder),
         notes=notes,
     )
     return facts, tokens
+
+
+def _folder_of(folder: ModelFolder) -> Path | None:
+    return folder.path if folder.path.is_dir() else None
 
 
 def _set_unreadable(facts: ModelFacts, error: UnreadableModelError) -> None:

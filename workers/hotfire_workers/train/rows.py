@@ -3,36 +3,39 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hotfire.rules.evidence import DataEvidence, PreparedRow, PrepareRequest, RejectedRow, Sample
-from hotfire_workers.train.data.encode import Encoder
-from hotfire_workers.train.data.formats import Layout, RowError, layout_of
+from hotfire.rules.evidence import DataEvidence, PreparedRow, PrepareRequest, RejectedRow
+from hotfire_workers.train.data.encode import Encoded, Encoder
+from hotfire_workers.train.data.family import template_facts
+from hotfire_workers.train.data.formats import Item, Layout, RowError, layout_of
+from hotfire_workers.train.data.guard import memory_limit
 from hotfire_workers.train.data.measure import Measure, cut
+from hotfire_workers.train.data.media import Media
 from hotfire_workers.train.data.observe import Observer, expected_prefix
-from hotfire_workers.train.data.read import RawRow, excerpt, read_rows
-from hotfire_workers.train.data.samples import notable_rows, token_view
+from hotfire_workers.train.data.rawrow import RawRow, Reading, excerpt
+from hotfire_workers.train.data.read import read_rows
+from hotfire_workers.train.data.result import PreparedSample, Result
+from hotfire_workers.train.data.sampling import Selection
+from hotfire_workers.train.data.scan import Entry, Scan
+from hotfire_workers.train.data.shape import Shapes, Traits, traits_of
 from hotfire_workers.train.data.stream import SampleError
+from hotfire_workers.train.data.texts import Texts
 
-_MAX_TOKENS = 1_000_000
+_MAX_TOKENS = 20_000_000
 _MAX_TOKENS_SLOW = 200_000
 """Of a sample; a tokenizer in Python does some 20,000 tokens a second."""
 _NUM_TO_DETECT = 100
-_MAX_VIEWED_TOKENS = 50_000
-
-
-@dataclass(kw_only=True)
-class PreparedSample:
-    """The evidence, and what trials and `GetRow` need besides."""
-
-    evidence: DataEvidence
-    batch_rows: list[dict[str, Any]] = field(default_factory=list)
-    """Lines of rows.jsonl, in the order in which trials take them."""
-    views: list[Sample] = field(default_factory=list)
-    """Token views of those rows, as many as fit."""
+_BATCH_ROWS = 64
+_BATCH_CHARACTERS = 1 << 20
+_MAX_REJECTED = 10_000
+"""Rows whose reason is kept; the others are counted."""
+_MEMORY_BYTES = 8 << 30
+"""What the preparation of a sample may take besides."""
 
 
 @dataclass(kw_only=True)
@@ -44,6 +47,12 @@ class TokenFacts:
     stop_ids: list[int] = field(default_factory=list)
     end_ids: frozenset[int] = frozenset()
     model_type: str | None = None
+    own_template: Any = None
+    """The chat template in the model folder."""
+    config: dict[str, Any] = field(default_factory=dict)
+    """The model's config.json."""
+    folder: Path | None = None
+    """Of the model, where it has one."""
     notes: list[str] = field(default_factory=list)
 
 
@@ -59,11 +68,13 @@ def prepare_sample(request: PrepareRequest, tokens: TokenFacts) -> PreparedSampl
         max_length=training.get("max_length"),
         notes=list(tokens.notes),
     )
+    preparation = _Preparation(request, tokens, evidence)
     try:
-        return _Preparation(request, tokens, evidence).run()
+        with memory_limit(_MEMORY_BYTES):
+            return preparation.run()
     except SampleError as error:
         evidence.read_error = str(error)
-        return PreparedSample(evidence=evidence)
+        return PreparedSample(evidence=evidence, texts=preparation.texts.lines)
 
 
 class _Preparation:
@@ -72,7 +83,15 @@ class _Preparation:
     def __init__(self, request: PrepareRequest, tokens: TokenFacts, evidence: DataEvidence):
         self.request, self.tokens, self.evidence = request, tokens, evidence
         self.redact = bool(request.data.get("redact"))
-        self.attention_masks: dict[int, list[int]] = {}
+        self.reading = Reading()
+        self.shapes = Shapes()
+        self.texts = Texts()
+        self.selection = Selection()
+        self.num_tokens = 0
+        self.num_more_rejected = 0
+        is_fast = getattr(tokens.tokenizer, "is_fast", True)
+        self.max_tokens = request.max_tokens or (_MAX_TOKENS if is_fast else _MAX_TOKENS_SLOW)
+        self.ends_at = time.monotonic() + request.time_limit_s
 
     def run(self) -> PreparedSample:
         """Reads every row once.
@@ -85,28 +104,51 @@ class _Preparation:
             raise SampleError(f"training.max_length is {max_length}: it must be at least 1.")
         if not self.request.data.get("path"):
             raise SampleError("No sample was given. Set data.rows, data.artifact or data.uri.")
-        raw = iter(self._raw_rows())
+        raw = self._raw_rows()
         head = list(itertools.islice(raw, _NUM_TO_DETECT))
         layout = self._layout(head)
         self.evidence.format = layout.format
         tokenizer = self.tokens.tokenizer
         if tokenizer is None and layout.format != "TOKENIZED":
             return self._without_tokenizer(layout, itertools.chain(head, raw))
-        encoder = Encoder(tokenizer, self.request.training, format=layout.format, end_ids=self.tokens.end_ids)
-        if layout.format == "MESSAGES":
-            _require_template(encoder, tokenizer)
-        return self._tokenise(layout, encoder, itertools.chain(head, raw))
+        encoder = Encoder(
+            tokenizer,
+            self.request.training,
+            shape=layout.shape,
+            end_ids=self.tokens.end_ids,
+            only_completion=layout.format == "PREFERENCE",
+        )
+        if layout.shape == "MESSAGES":
+            _require_template(encoder)
+        return self._tokenise(
+            layout, encoder, itertools.chain(head, raw), has_labels=_have_labels(layout, head)
+        )
+
+    # ---- reading ----
 
     def _raw_rows(self) -> Iterator[RawRow]:
-        path = Path(self.request.data["path"])
-        for raw in itertools.islice(read_rows(path), self.request.max_rows):
-            self.evidence.num_rows_read += 1
+        data, evidence = self.request.data, self.evidence
+        rows = read_rows(
+            Path(data["path"]),
+            reading=self.reading,
+            columns=(data.get("columns") or {}).values(),
+            as_text=_format(self.request) == "TEXT",
+        )
+        for raw in rows:
+            if evidence.num_rows_read >= self.request.max_rows:
+                self.reading.stopped = f"the sample has more than {self.request.max_rows:,} rows"
+                break
+            if time.monotonic() > self.ends_at:
+                self.reading.stopped = f"reading took longer than {self.request.time_limit_s:g} s"
+                break
+            evidence.num_rows_read += 1
             if raw.value is None:
-                self._reject(raw.row, raw.problem or "unreadable", excerpt_text=raw.excerpt)
+                self.reject(raw.row, raw.problem or "unreadable", excerpt_text=raw.excerpt)
             else:
+                self.shapes.see_columns(raw.row, raw.value)
                 yield raw
-        if self.evidence.num_rows_read == self.request.max_rows:
-            self.evidence.notes.append(f"the first {self.request.max_rows} rows of the sample were looked at")
+        if self.reading.stopped:
+            evidence.notes.append(f"{self.reading.stopped}: the first {evidence.num_rows_read:,} were read")
 
     def _layout(self, head: list[RawRow]) -> Layout:
         if not head:
@@ -114,65 +156,98 @@ class _Preparation:
                 raise SampleError("The sample has no rows. Give at least one row, one JSON object per line.")
             first = self.evidence.rejected[0]
             raise SampleError(
-                f"No row of the sample is a JSON object (row {first.row}: {first.reason}). Give JSON Lines, "
-                "one whole JSON object per line, or a JSON array of objects."
+                f"No row of the sample can be read (row {first.row}: {first.reason}). Give JSON Lines, one whole "
+                "JSON object per line, a JSON array of objects, CSV with a header, or Parquet; for lines of "
+                "plain text set data.format: text."
             )
-        return layout_of(
+        layout = layout_of(
             [raw.value or {} for raw in head],
-            format=str(self.request.data.get("format") or "AUTO").removeprefix("FORMAT_").upper(),
+            format=_format(self.request),
             columns=self.request.data.get("columns"),
             role_mapping=self.request.data.get("role_mapping"),
         )
+        tokenizer = self.tokens.tokenizer
+        if tokenizer is not None:
+            layout.has_template = bool(tokenizer.chat_template)
+            layout.end_text = tokenizer.eos_token or ""
+        return layout
+
+    def _items(self, layout: Layout, rows: Iterator[RawRow]) -> Iterator[Entry]:
+        for raw in rows:
+            value = raw.value or {}
+            try:
+                item = layout.item(raw.row, value)
+                traits = traits_of(item, value)
+            except RowError as error:
+                self.reject(raw.row, str(error), kind=error.kind, value=value)
+                continue
+            self.shapes.see(item, traits)
+            yield item, raw, traits
 
     def _without_tokenizer(self, layout: Layout, rows: Iterator[RawRow]) -> PreparedSample:
         """No tokenizer: the rows can still be malformed."""
-        for raw in rows:
-            try:
-                layout.item(raw.row, raw.value or {})
-            except RowError as error:
-                self._reject(raw.row, str(error), kind=error.kind, value=raw.value)
+        for _ in self._items(layout, rows):
+            pass
+        self.evidence.extra = {**self.shapes.facts(), "byte_order_mark": self.reading.byte_order_mark}
+        self.evidence.notes += [*self.reading.notes, *self.shapes.notes()]
         self.evidence.notes.append("the rows were not tokenised: the tokenizer could not be loaded")
-        return PreparedSample(evidence=self.evidence)
+        return PreparedSample(evidence=self.evidence, texts=self.texts.lines)
 
-    def _tokenise(self, layout: Layout, encoder: Encoder, raw_rows: Iterator[RawRow]) -> PreparedSample:
+    # ---- tokenising ----
+
+    def _tokenise(
+        self, layout: Layout, encoder: Encoder, raw_rows: Iterator[RawRow], *, has_labels: bool
+    ) -> PreparedSample:
         evidence, tokens = self.evidence, self.tokens
-        observer = Observer(
-            tokens.tokenizer, expected_prefix=expected_prefix(tokens.tokenizer, tokens.model_type)
-        )
-        encoded_rows = []
-        num_tokens, max_tokens = (
-            0,
-            _MAX_TOKENS if getattr(tokens.tokenizer, "is_fast", True) else _MAX_TOKENS_SLOW,
-        )
-        for raw in raw_rows:
-            observer.see_value(raw.value or {})
-            try:
-                item = layout.item(raw.row, raw.value or {})
-                encoded = encoder.encode(item)
-            except RowError as error:
-                self._reject(raw.row, str(error), kind=error.kind, value=raw.value)
-                continue
-            observer.see(item, encoded)
-            encoded_rows.append(encoded)
-            num_tokens += len(encoded.input_ids)
-            if num_tokens >= max_tokens:
-                evidence.notes.append(
-                    f"rows behind row {raw.row} were not looked at: up to there it is {max_tokens:,} tokens"
-                )
-                break
-        evidence.mask_source = encoder.mask_source
+        if has_labels:
+            encoder.mask_source = "labels"
         evidence.collator = _collator(self.request.training, encoder.mask_source)
         measure = self._measure(masked=encoder.mask_source != "all")
-        evidence.rows = [measure.row(encoded) for encoded in encoded_rows]
-        side = measure.truncation_side
-        for encoded in encoded_rows:
-            if encoded.attention_mask is not None:
-                self.attention_masks[encoded.row] = cut(encoded.attention_mask, evidence.max_length, side)
+        observer = Observer(
+            tokens.tokenizer,
+            expected_prefix=expected_prefix(tokens.tokenizer, tokens.model_type),
+            media=Media(tokens.config, tokens.folder),
+        )
+        look = _Look(self, encoder, measure, observer)
+        items = self._items(layout, raw_rows)
+        for batch in _batches(items):
+            look.at(batch)
+            if self.num_tokens >= self.max_tokens:
+                self._scan(items, look, behind=batch[-1][0].row)
+                break
+        evidence.mask_source = encoder.mask_source
+        if layout.format == "PREFERENCE":
+            evidence.rejected_answers = look.worse
         evidence.num_rows_usable = len(evidence.rows)
         evidence.rejected.sort(key=lambda r: r.row)
-        evidence.notes += encoder.notes + self._collator_notes()
-        evidence.extra = self._extra(encoder, measure, observer)
-        return self._result(None if self.redact or tokens.tokenizer is None else measure.decode)
+        if self.num_more_rejected:
+            evidence.notes.append(f"{self.num_more_rejected:,} more rows were rejected than are listed")
+        evidence.notes += [*encoder.notes, *self._collator_notes(layout)]
+        evidence.notes += [*self.reading.notes, *self.shapes.notes()]
+        evidence.extra = {
+            **self._extra(encoder, measure, observer),
+            **self.shapes.facts(),
+            "byte_order_mark": self.reading.byte_order_mark,
+            "container": self.reading.container,
+            "num_rows_not_listed": self.num_more_rejected,
+        }
+        decode = None if self.redact or tokens.tokenizer is None else measure.decode
+        return Result(evidence, self.selection, decode).finish(self.request, self.texts.lines)
+
+    def _scan(self, items: Iterator[Entry], look: _Look, *, behind: int) -> None:
+        """What lies behind the rows that can all be tokenised: the odd ones are tokenised too."""
+        scan = Scan(self.shapes.kinds)
+        for entry in items:
+            look.observer.see_value(entry[1].value or {})
+            scan.see(entry)
+        if not scan.num_rows:
+            return
+        picked = scan.picked()
+        look.at(picked, are_counted=True)
+        self.evidence.notes.append(
+            f"of the {scan.num_rows:,} rows behind row {behind} {len(picked)} were tokenised (the longest, the "
+            f"shortest, new kinds, one in a thousand): up to there it is {self.max_tokens:,} tokens"
+        )
 
     def _measure(self, *, masked: bool) -> Measure:
         tokenizer = self.tokens.tokenizer
@@ -187,30 +262,11 @@ class _Preparation:
             masked=masked,
         )
 
-    def _result(self, decode: Callable[[list[int]], str] | None) -> PreparedSample:
-        evidence = self.evidence
-        notable = notable_rows(evidence.rows)
-        shown = list(notable.items())[: self.request.num_samples]
-        evidence.samples = [token_view(evidence.rows[i], why=why, decode=decode) for i, why in shown]
-        # The rows that are worth a look come first, so that a few steps meet them; then the file's order.
-        order = [*notable, *(i for i in range(len(evidence.rows)) if i not in notable)]
-        rows = [evidence.rows[i] for i in order]
-        views, num_viewed = [], 0
-        for index, row in zip(order, rows, strict=True):
-            num_viewed += row.num_tokens
-            if num_viewed > _MAX_VIEWED_TOKENS:
-                break
-            views.append(token_view(row, why=notable.get(index, ""), decode=decode))
-        return PreparedSample(evidence=evidence, batch_rows=[self._batch_row(r) for r in rows], views=views)
-
-    def _batch_row(self, row: PreparedRow) -> dict[str, Any]:
-        mask = self.attention_masks.get(row.row) or [1] * row.num_tokens
-        return {"row": row.row, "input_ids": row.input_ids, "labels": row.labels, "attention_mask": mask}
-
     def _extra(self, encoder: Encoder, measure: Measure, observer: Observer) -> dict[str, Any]:
         template = encoder.template
         return {
             **observer.facts(),
+            **template_facts(self.tokens.tokenizer, self.tokens.own_template),
             "end_token_ids": sorted(self.tokens.end_ids),
             "padding_side": _side(self.request.training, "padding_side", self.tokens.tokenizer),
             "truncation_side": measure.truncation_side,
@@ -219,7 +275,7 @@ class _Preparation:
             "template_has_generation": template.has_generation if template else None,
         }
 
-    def _collator_notes(self) -> list[str]:
+    def _collator_notes(self, layout: Layout) -> list[str]:
         notes = []
         if self.evidence.collator == "LANGUAGE_MODELING" and self.evidence.mask_source != "all":
             notes.append(
@@ -228,9 +284,15 @@ class _Preparation:
             )
         if self.request.training.get("packing"):
             notes.append("packing is not applied in trials: rows are padded instead")
+        if layout.format == "PREFERENCE":
+            notes.append("trials train on the chosen answers: the loss over pairs is not run")
+        if layout.format == "ALPACA" and not layout.has_template:
+            notes.append(
+                "the tokenizer has no chat template: ALPACA rows become the prompt of stanford_alpaca"
+            )
         return notes
 
-    def _reject(
+    def reject(
         self,
         row: int,
         reason: str,
@@ -241,26 +303,102 @@ class _Preparation:
     ) -> None:
         if value is not None:
             excerpt_text = excerpt(str(value))
+            self.texts.add(value)
+        elif excerpt_text:
+            self.texts.add(excerpt_text)
+        if len(self.evidence.rejected) >= _MAX_REJECTED:
+            self.num_more_rejected += 1
+            return
         self.evidence.rejected.append(
             RejectedRow(row=row, reason=reason, kind=kind, excerpt=None if self.redact else excerpt_text)
         )
 
 
-def _require_template(encoder: Encoder, tokenizer: Any) -> None:
+class _Look:
+    """Encodes, observes, measures and offers rows, batch by batch."""
+
+    def __init__(self, preparation: _Preparation, encoder: Encoder, measure: Measure, observer: Observer):
+        self._of = preparation
+        self._encoder, self._measure, self.observer = encoder, measure, observer
+        self.worse: list[PreparedRow] = []
+
+    def at(self, batch: list[Entry], *, are_counted: bool = False) -> None:
+        """Takes in some rows, whose columns may have been counted already."""
+        encoded_rows = self._encoder.encode_all([item for item, _, _ in batch])
+        for (item, raw, traits), encoded in zip(batch, encoded_rows, strict=True):
+            if not are_counted:
+                self.observer.see_value(raw.value or {})
+            if isinstance(encoded, RowError):
+                self._of.reject(item.row, str(encoded), kind=encoded.kind, value=raw.value)
+            else:
+                self._take(item, raw, traits, encoded)
+
+    def _take(self, item: Item, raw: RawRow, traits: Traits, encoded: Encoded) -> None:
+        of, side, max_length = self._of, self._measure.truncation_side, self._measure.max_length
+        num_listed = self.observer.num_listed()
+        kept = min(len(encoded.input_ids), max_length or len(encoded.input_ids))
+        self.observer.see(item, encoded, value=raw.value, kept=kept, side=side)
+        row = self._measure.row(encoded)
+        of.num_tokens += len(encoded.input_ids)
+        of.evidence.rows.append(row)
+        if encoded.worse is not None:
+            worse = self._measure.row(encoded.worse)
+            worse.input_ids, worse.labels = [], []
+            self.worse.append(worse)
+            of.num_tokens += len(encoded.worse.input_ids)
+        mask = encoded.attention_mask
+        of.selection.offer(
+            row,
+            traits.kinds,
+            cut(mask, max_length, side) if mask is not None else None,
+            is_named=self.observer.num_listed() > num_listed,
+        )
+        if row.input_ids:
+            of.texts.add(raw.value)
+
+
+def _batches(items: Iterator[Entry]) -> Iterator[list[Entry]]:
+    batch: list[Entry] = []
+    size = 0
+    for entry in items:
+        batch.append(entry)
+        size += entry[2].num_characters
+        if len(batch) >= _BATCH_ROWS or size >= _BATCH_CHARACTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _require_template(encoder: Encoder) -> None:
     """Raises `SampleError` where there is no chat template, or one that is no template."""
     if encoder.template is None:
         raise SampleError(
-            "Rows of format MESSAGES need a chat template, and the tokenizer has none. Set "
+            "Rows of conversations need a chat template, and the tokenizer has none. Set "
             "training.chat_template, or put chat_template.jinja into the model folder."
         )
     try:
-        tokenizer.apply_chat_template([{"role": "user", "content": "hello"}], tokenize=False)
+        encoder.template.check()
     except Exception as error:
         if type(error).__name__ == "TemplateSyntaxError":
             line = getattr(error, "lineno", "?")
             raise SampleError(
                 f"The chat template is not valid Jinja (line {line}): {error}. Correct it."
             ) from error
+        if type(error).__name__ == "TookTooLongError":
+            raise SampleError(
+                f"The chat template does not come to an end, not even on one short turn ({error}): it loops. "
+                "Correct it."
+            ) from error
+
+
+def _have_labels(layout: Layout, head: list[RawRow]) -> bool:
+    name = layout.name("labels")
+    return layout.format == "TOKENIZED" and any((raw.value or {}).get(name) is not None for raw in head)
+
+
+def _format(request: PrepareRequest) -> str:
+    return str(request.data.get("format") or "AUTO").removeprefix("FORMAT_").upper()
 
 
 def _collator(training: dict[str, Any], mask_source: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from hotfire.dsconfig.known_bad import KnownBad, first_good, known_bad
 from hotfire.rules.config.common import config_of, place, put
+from hotfire.rules.config.job import GIVE_THE_LOOP
 from hotfire.rules.engine import Rule, Skip
 from hotfire.rules.evidence import Evidence, Finding, Fix, PatchOperation, Severity
 from hotfire.rules.known_faults import setting, versions_of
@@ -59,9 +60,10 @@ def _finding(evidence: Evidence, path: str, entries: list[KnownBad], version: st
     others = f" ({len(entries) - 1} more of the kind: see the evidence.)" if len(entries) > 1 else ""
     fixes = [*_upgrade(evidence), *_workarounds(evidence, entries)]
     fixed = f"; it is right from {first.fixed_in} on" if first.fixed_in else ""
+    hangs = first.certain and evidence.loop is None  # DeepSpeed itself accepts the file
     return Finding(
-        message=f"DeepSpeed {version} {first.what}{fixed}.{others}",
-        severity=Severity.ERROR if first.certain else Severity.WARNING,
+        message=f"DeepSpeed {version} {first.what}{fixed}.{others}" + (GIVE_THE_LOOP if hangs else ""),
+        severity=Severity.ERROR if first.certain and not hangs else Severity.WARNING,
         location=place(evidence, path),
         evidence={
             "deepspeed": version,

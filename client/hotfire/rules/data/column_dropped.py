@@ -43,8 +43,8 @@ class ColumnDropped(Rule):
         dropped = dropped_columns(data)
         if not dropped:
             return
-        name, facts = max(dropped.items(), key=lambda item: int(item[1]["num_unseen"]))
-        count, rows = int(facts["num_unseen"]), list(facts["rows"])
+        name, facts = max(dropped.items(), key=lambda item: int(str(item[1]["num_unseen"])))
+        count, rows = int(str(facts["num_unseen"])), facts["rows"]
         is_most = 2 * count >= data.num_rows_usable
         others = sorted(set(data.extra.get("columns") or {}) - set(dropped))
         yield Finding(

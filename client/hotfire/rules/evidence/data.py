@@ -102,6 +102,9 @@ class DataEvidence:
     read_error: str | None = None
     """The sample could not be read at all: why, and what to do (D119)."""
     rows: list[PreparedRow] = field(default_factory=list)
+    """Every row that was tokenised; `input_ids` and `labels` are there only for those that can run or be shown."""
+    rejected_answers: list[PreparedRow] | None = None
+    """Of preference pairs: the rejected answers, one for each of `rows` (which are the chosen ones), without ids."""
     samples: list[Sample] = field(default_factory=list)
     max_length: int | None = None
     """The length rows were cut to; None: not cut."""

@@ -29,7 +29,14 @@ class PrepareRequest:
     allow_hub: bool = False
     max_num_layers: int | None = None
     """The slot holds no more layers than this (shallow copy); None: all."""
-    max_rows: int = 2000
+    max_rows: int = 200_000
+    """Rows of the sample that are read."""
+    max_tokens: int | None = None
+    """Rows behind so many tokens are looked at but, a few odd ones excepted, not tokenised; None: a default."""
+    time_limit_s: float = 60.0
+    """Reading of the sample stops after so long."""
+    num_trial_rows: int | None = None
+    """Rows that a trial takes: what the whole sample is compared with."""
     num_samples: int = 5
     seed: int = 42
     reuse_model_dir: str | None = None

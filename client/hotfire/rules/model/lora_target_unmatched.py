@@ -11,11 +11,15 @@ from hotfire.rules.remedy import set_value
 from hotfire.rules.wording import counted, listed
 
 #: What the layers of one place are called in public architectures.
-_PLACES = (
-    ("q_proj", "k_proj", "v_proj", "query", "key", "value", "query_key_value", "qkv_proj", "c_attn", "Wqkv", "W_pack", "wq", "wk", "wv", "q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj"),
-    ("o_proj", "out_proj", "dense", "c_proj", "wo", "attention_output"),
-    ("gate_proj", "up_proj", "down_proj", "gate_up_proj", "fc1", "fc2", "dense_h_to_4h", "dense_4h_to_h", "w1", "w2", "w3", "c_fc", "fc_in", "fc_out"),
-)  # fmt: skip
+_QUERIES = (
+    "q_proj k_proj v_proj query key value query_key_value qkv_proj c_attn Wqkv W_pack wq wk wv "
+    "q_a_proj q_b_proj kv_a_proj_with_mqa kv_b_proj"
+)
+_OUTPUTS = "o_proj out_proj dense c_proj wo attention_output"
+_FORWARDS = (
+    "gate_proj up_proj down_proj gate_up_proj fc1 fc2 dense_h_to_4h dense_4h_to_h w1 w2 w3 c_fc fc_in fc_out"
+)
+_PLACES = tuple(frozenset(names.split()) for names in (_QUERIES, _OUTPUTS, _FORWARDS))
 
 
 class LoraTargetUnmatched(Rule):

@@ -48,8 +48,15 @@ class NothingTrainable(Rule):
             entries and len(model.unmatched_patterns) > len(unmatched) and not model.num_trainable
         ):
             return
+        if model.peft_error is not None and not entries:
+            yield Finding(
+                message=f"What the job trains cannot be chosen: {model.peft_error.rstrip('.')}.",
+                location=Location(config_path="/training"),
+                fix=Fix(description="Correct the pattern: it is a regular expression over parameter names."),
+            )
+            return
         if model.num_trainable is None and not unmatched:
-            raise Skip(model.peft_error or "what is trainable was not looked at")
+            raise Skip("what is trainable was not looked at")
         numbers = {
             "num_parameters": model.num_parameters,
             "num_trainable": model.num_trainable,

@@ -104,12 +104,12 @@ def _detail(trial: Trial, mechanism: Mechanism) -> str:
     if broken:
         cast = " as loaded and cast to fp16" if trial.dtype == "fp16" else " as loaded"
         return f" {counted(len(broken), 'parameter')} of the model{cast}: {listed(broken, limit=3)}."
-    found = trial.facts.get("non_finite_module")
-    if not isinstance(found, dict) or mechanism not in (
-        Mechanism.FORWARD_OVERFLOW,
-        Mechanism.NON_FINITE_FORWARD,
-    ):
+    if mechanism not in (Mechanism.FORWARD_OVERFLOW, Mechanism.NON_FINITE_FORWARD):
         return ""
+    found = trial.facts.get("non_finite_module")
+    if not isinstance(found, dict):
+        again = trial.facts.get("forward_repeats_finite")
+        return " Run again, the same forward pass is finite in every module." if again else ""
     where = (
         f"The output of {found['name']}"
         if found.get("where") == "output"

@@ -48,7 +48,16 @@ def smallest_key_cure(evidence: Evidence, stage: int | None) -> Seen | None:
         if trial.stage == stage and config_keys(trial)
         if (seen := see(trial, evidence)).healthy and not is_unstable(trial, evidence)
     ]
-    return min(cures, key=lambda seen: (len(config_keys(seen.trial)), len(seen.trial.patch)), default=None)
+    # Of patches of one size the one that names a key, not the object around it.
+    return min(
+        cures,
+        key=lambda seen: (
+            len(config_keys(seen.trial)),
+            len(seen.trial.patch),
+            -sum(key.count("/") for key in config_keys(seen.trial)),
+        ),
+        default=None,
+    )
 
 
 def version_cure(evidence: Evidence) -> Seen | None:

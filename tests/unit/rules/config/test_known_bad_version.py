@@ -28,7 +28,8 @@ def offering(config: dict[str, Any], version: str | None, *offered: str) -> Evid
 
 @pytest.mark.parametrize("version", ["0.17.6", "0.18.2"])
 def test_bad_zero_2_keeps_the_last_micro_batch_only(version: str) -> None:
-    (finding,) = lint(Rule, PLAIN, version=version)
+    assert [f.severity for f in lint(Rule, PLAIN, version=version)] == [Severity.WARNING]  # a bare file
+    (finding,) = lint(Rule, PLAIN, version=version, training={"loop": "TRAINER"})
     assert finding.severity is Severity.ERROR
     assert finding.blocks_start is False
     assert finding.location.config_path == "/deepspeed/zero_optimization/stage"
@@ -55,7 +56,7 @@ def test_bad_a_race_is_a_warning_and_has_a_workaround() -> None:
 
 def test_bad_without_a_good_release_the_key_is_the_fix() -> None:
     config = {"train_batch_size": 8, "fp16": {"enabled": True}, "zero_optimization": {"stage": 0}}
-    (finding,) = lint(Rule, config, version="0.19.8")
+    (finding,) = lint(Rule, config, version="0.19.8", training={"loop": "DEEPSPEED"})
     assert finding.severity is Severity.ERROR
     assert cured(Rule, config, finding.fix, version="0.19.8") == []
 

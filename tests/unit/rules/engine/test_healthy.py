@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 import pytest
-from tests.unit.rules.factory import evidence, other_stage, reference, step, steps, training, trial
+from tests.unit.rules.factory import ds_config, evidence, other_stage, reference, step, steps, training, trial
 
 from hotfire.rules.engine import all_rules, judge
 from hotfire.rules.evidence import (
@@ -191,7 +191,10 @@ def _all_stages() -> Evidence:
 HEALTHY: dict[str, Any] = {
     "bf16 stage 2": evidence,
     "fp32 stage 1": lambda: evidence(stage=1, dtype="fp32"),
-    "stage 3": lambda: evidence(stage=3),
+    "stage 3": lambda: evidence(
+        stage=3,
+        given=ds_config(zero_optimization={"stage": 3, "stage3_gather_16bit_weights_on_model_save": True}),
+    ),
     "stage 0 fp32": _stage_zero_fp32,
     "fp16 with a short search": _fp16_search,
     "fp16 with a long search": _long_search,

@@ -32,13 +32,6 @@ def test_bad_pattern_without_a_match() -> None:
     assert "1 pattern matches nothing" in finding.message
 
 
-def test_one_of_several_peft_targets_is_a_warning() -> None:
-    given = evidence(training=training(peft={"target_modules": ["q_proj", "query_key_value"]}))
-    given.model.unmatched_patterns = ["query_key_value"]
-    (finding,), _ = check(RULE, given)
-    assert finding.severity is Severity.WARNING
-
-
 def test_good_and_unknown() -> None:
     assert check(RULE, evidence())[0] == []
     given = evidence()
@@ -46,10 +39,16 @@ def test_good_and_unknown() -> None:
     assert check(RULE, given)[1].outcome is Outcome.SKIPPED
 
 
-def test_bad_peft_refused_every_target() -> None:
-    """Then nothing could be counted."""
+def test_peft_targets_are_not_its_business() -> None:
     given = evidence(training=training(peft={"target_modules": ["query_key_value"]}))
     given.model.num_trainable, given.model.unmatched_patterns = None, ["query_key_value"]
+    assert check(RULE, given)[0] == []
+
+
+def test_bad_a_pattern_that_is_none() -> None:
+    given = evidence(training=training(frozen=["("]))
+    given.model.num_trainable = None
+    given.model.peft_error = "training.frozen: '(' is not a regular expression"
     (finding,), _ = check(RULE, given)
     assert finding.severity is Severity.ERROR
-    assert finding.location.config_path == "/training/peft"
+    assert "not a regular expression" in finding.message

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from hotfire_workers.train.data.formats import Item, RowError
+from hotfire_workers.train.data.prefixes import Marks, Prefixes
+from hotfire_workers.train.data.roles import order_is_to_blame
 from hotfire_workers.train.data.template import ChatTemplate, added_tokens
 
 IGNORED = -100
@@ -25,6 +28,22 @@ class Encoded:
     prefix_ok: bool | None = None
     answers: list[str] | None = None
     """The texts that are to be learnt, where they are known."""
+    worse: Encoded | None = None
+    """Of a preference pair: the same prompt with the rejected answer."""
+
+
+@dataclass(kw_only=True, slots=True)
+class _Draft:
+    """A row on its way."""
+
+    item: Item
+    text: str | None = None
+    """What is tokenised; None: the ids are there already."""
+    ids: list[int] = field(default_factory=list)
+    mask: list[bool] | None = None
+    prefix_ok: bool | None = None
+    marks: Marks | None = None
+    problem: RowError | None = None
 
 
 class Encoder:
@@ -33,8 +52,9 @@ class Encoder:
     Args:
         tokenizer: The job's tokenizer; may be None for rows that are tokenised already.
         training: The training arguments.
-        format: Format of the rows.
+        shape: How the rows are tokenised, as `Layout.shape`.
         end_ids: Ids that end a sequence or a turn.
+        only_completion: The format itself trains on the completion alone, as preference pairs do.
 
     Attributes:
         mask_source: How the mask is made, as in `DataEvidence.mask_source`.
@@ -42,43 +62,58 @@ class Encoder:
         unknown_roles: Roles that the template does not know -> rows that have them.
     """
 
-    def __init__(self, tokenizer: Any, training: dict[str, Any], *, format: str, end_ids: frozenset[int]):  # noqa: A002
+    def __init__(
+        self,
+        tokenizer: Any,
+        training: dict[str, Any],
+        *,
+        shape: str,
+        end_ids: frozenset[int],
+        only_completion: bool = False,
+    ):
         self._tokenizer = tokenizer
-        self._format = format
+        self._shape = shape
         self._end_ids = end_ids
         self._add_special_tokens: bool | None = training.get("add_special_tokens")
         masks_prompt = training.get("collator") == "COMPLETION"
-        self._assistant_only = _flag(training, "assistant_only_loss", masks_prompt and format == "MESSAGES")
-        self._completion_only = _flag(
-            training, "completion_only_loss", masks_prompt and format == "PROMPT_COMPLETION"
+        self._assistant_only = _flag(training, "assistant_only_loss", masks_prompt and shape == "MESSAGES")
+        self._completion_only = only_completion or _flag(
+            training, "completion_only_loss", masks_prompt and shape == "PROMPT_COMPLETION"
         )
         self.template = (
             ChatTemplate(tokenizer, add_special_tokens=self._add_special_tokens)
             if tokenizer is not None and tokenizer.chat_template
             else None
         )
+        self._prefixes = Prefixes(tokenizer) if tokenizer is not None else None
         self.unknown_roles: Counter[str] = Counter()
         self.notes = self._unmet()
         self.mask_source = self._mask_source()
 
     def _unmet(self) -> list[str]:
         notes = []
-        if self._assistant_only and self._format in ("TEXT", "TOKENIZED"):
-            notes.append(f"assistant_only_loss has no effect on rows of format {self._format}")
-        if self._completion_only and self._format != "PROMPT_COMPLETION":
-            notes.append(f"completion_only_loss has no effect on rows of format {self._format}")
-            if self._format == "MESSAGES" and not self._assistant_only:
+        if self._assistant_only and self._shape in ("TEXT", "TOKENIZED"):
+            notes.append(f"assistant_only_loss has no effect on rows of format {self._shape}")
+        if self._completion_only and self._shape != "PROMPT_COMPLETION":
+            notes.append(f"completion_only_loss has no effect on rows of format {self._shape}")
+            if self._shape == "MESSAGES" and not self._assistant_only:
                 notes.append("to train only on the answers of MESSAGES rows set assistant_only_loss")
         return notes
 
     def _mask_source(self) -> str:
-        if self._format == "TOKENIZED":
+        if self._shape == "TOKENIZED":
             return "all"  # `encode` says "labels" once a row has some
-        if self._format == "PROMPT_COMPLETION" and self._completion_only:
+        if self._shape == "PROMPT_COMPLETION" and self._completion_only:
             return "completion"
-        if self._assistant_only and self._format in ("MESSAGES", "PROMPT_COMPLETION"):
-            return "generation" if self.template is not None and self.template.has_generation else "prefix"
+        if self._assistant_only and self._shape in ("MESSAGES", "PROMPT_COMPLETION"):
+            return "generation" if self._marks_answers else "prefix"
         return "all"
+
+    @property
+    def _marks_answers(self) -> bool:
+        return self.template is not None and self.template.has_generation
+
+    # ---- rows ----
 
     def encode(self, item: Item) -> Encoded:
         """Tokenises one row.
@@ -86,44 +121,137 @@ class Encoder:
         Raises:
             RowError: The template refuses it, or nothing is left of it.
         """
+        (encoded,) = self.encode_all([item])
+        if isinstance(encoded, RowError):
+            raise encoded
+        return encoded
+
+    def encode_all(self, items: Sequence[Item]) -> list[Encoded | RowError]:
+        """Tokenises several rows in one call of the tokenizer; what is wrong with one concerns no other."""
+        drafts: list[_Draft | RowError] = []
+        worse: dict[int, _Draft | RowError] = {}
+        for index, item in enumerate(items):
+            drafts.append(self._try(self._draft, item))
+            if item.worse is not None:
+                worse[index] = self._try(self._draft, item.worse)
+        self._tokenise(
+            [d for d in (*drafts, *worse.values()) if isinstance(d, _Draft) and d.text is not None]
+        )
+        done: list[Encoded | RowError] = []
+        for index, draft in enumerate(drafts):
+            encoded = self._try(self._finish, draft)
+            if index in worse and isinstance(encoded, Encoded):
+                other = self._try(self._finish, worse[index])
+                if isinstance(other, RowError):
+                    encoded = RowError(f"the rejected answer: {other}", kind=other.kind)
+                else:
+                    encoded.worse = other
+            done.append(encoded)
+        return done
+
+    def _try(self, step: Any, given: Any) -> Any:
+        try:
+            return given if isinstance(given, RowError) else step(given)
+        except RowError as error:
+            return error
+
+    def _draft(self, item: Item) -> _Draft:
+        """What of the row is to be tokenised."""
         if item.input_ids is not None:
             if item.labels is not None:
                 self.mask_source = "labels"
-            ids, mask, prefix_ok = item.input_ids, None, None
-        elif item.messages is not None:
-            self._check_roles(item)
-            ids, mask, prefix_ok = self._conversation(item)
-        else:
-            ids, mask, prefix_ok = self._plain(item)
-        if not ids:
-            raise RowError("the row has no tokens")
-        labels = item.labels or (
-            list(ids) if mask is None else [i if m else IGNORED for i, m in zip(ids, mask, strict=True)]
-        )
+            return _Draft(item=item, ids=item.input_ids)
+        if item.messages is None:
+            return _Draft(item=item, text=item.text or "")
+        self._check_roles(item)
+        try:
+            return self._chat_draft(item)
+        except RowError as error:
+            if error.kind == "template" and order_is_to_blame(self._chat, item.messages, item.tools):
+                raise RowError(str(error), kind="role-order") from error
+            raise
+
+    def _chat_draft(self, item: Item) -> _Draft:
+        messages, tools = item.messages or [], item.tools
+        if self._assistant_only and self._chat.has_generation:
+            ids, mask = self._chat.ids_and_mask(messages, tools=tools)
+            return _Draft(item=item, ids=ids, mask=mask)
+        if not self._chat.is_plain:
+            return _Draft(item=item, ids=self._chat.ids(messages, tools=tools))
+        return _Draft(item=item, text=self._chat.text(messages, tools=tools))
+
+    def _tokenise(self, drafts: list[_Draft]) -> None:
+        """Fills in the ids of drafts that are text."""
+        for are_chats in (False, True):
+            batch = [d for d in drafts if (d.item.messages is not None) is are_chats]
+            if not batch:
+                continue
+            flag = bool(self._add_special_tokens) if are_chats else self._add_special_tokens
+            how = {} if flag is None else {"add_special_tokens": flag}
+            try:
+                found = self._ids([d.text or "" for d in batch], how)
+            except Exception:  # noqa: BLE001 - each tokenizer raises its own: which row is it?
+                for draft in batch:
+                    self._tokenise_alone(draft, how)
+                continue
+            for draft, ids in zip(batch, found, strict=True):
+                draft.ids = ids
+
+    def _tokenise_alone(self, draft: _Draft, how: dict[str, bool]) -> None:
+        try:
+            (draft.ids,) = self._ids([draft.text or ""], how)
+        except Exception as error:  # noqa: BLE001 - as above
+            draft.problem = RowError(f"the tokenizer refuses the text of the row ({type(error).__name__})")
+
+    def _ids(self, texts: list[str], how: dict[str, bool]) -> list[list[int]]:
+        found: list[list[int]] = self._tokenizer(
+            texts, return_attention_mask=False, return_token_type_ids=False, **how
+        )["input_ids"]
+        return found
+
+    def _finish(self, draft: _Draft) -> Encoded:
+        item = draft.item
+        if draft.problem is not None:
+            raise draft.problem
+        if not draft.ids:
+            is_text = item.messages is None and item.input_ids is None
+            raise RowError("the row has no tokens", kind="malformed" if is_text else "no-tokens")
+        if item.messages is not None:
+            self._mask_conversation(draft)
+        elif item.prompt is not None and self._completion_only:
+            self._mask_prompt(draft, item.prompt)
+        ids, mask = draft.ids, draft.mask
+        labels = item.labels
+        if labels is None:
+            labels = (
+                list(ids) if mask is None else [i if m else IGNORED for i, m in zip(ids, mask, strict=True)]
+            )
         return Encoded(
             row=item.row,
             input_ids=ids,
             labels=labels,
             attention_mask=item.attention_mask,
-            prefix_ok=prefix_ok,
-            answers=item.answers,
+            prefix_ok=draft.prefix_ok,
+            answers=self._answers(item),
         )
+
+    def _answers(self, item: Item) -> list[str] | None:
+        """The answers of a row that can be trained: by prefix, a turn that comes first cannot."""
+        answers = item.answers
+        if answers and item.messages and self.mask_source == "prefix" and not item.num_prompt_messages:
+            return answers[1:] if item.messages[0]["role"] == "assistant" else answers
+        return answers
 
     # ---- plain text ----
 
-    def _plain(self, item: Item) -> tuple[list[int], list[bool] | None, bool | None]:
-        ids = self._tokens(item.text or "")
-        if item.prompt is None or not self._completion_only:
-            return ids, None, None
-        prompt = self._tokens(item.prompt)
+    def _mask_prompt(self, draft: _Draft, text: str) -> None:
+        how = {} if self._add_special_tokens is None else {"add_special_tokens": self._add_special_tokens}
+        prompt = list(self._tokenizer(text, **how)["input_ids"])
         behind = added_tokens(self._tokenizer, add_special_tokens=self._add_special_tokens)[1]
         prompt = prompt[: len(prompt) - behind]
         # The job masks as many tokens as the prompt has, also where the two do not meet at a token's edge.
-        return ids, [i >= len(prompt) for i in range(len(ids))], ids[: len(prompt)] == prompt
-
-    def _tokens(self, text: str) -> list[int]:
-        how = {} if self._add_special_tokens is None else {"add_special_tokens": self._add_special_tokens}
-        return list(self._tokenizer(text, **how)["input_ids"])
+        draft.mask = [i >= len(prompt) for i in range(len(draft.ids))]
+        draft.prefix_ok = draft.ids[: len(prompt)] == prompt
 
     # ---- conversations ----
 
@@ -157,69 +285,91 @@ class Encoder:
             return True
         return False
 
-    def _conversation(self, item: Item) -> tuple[list[int], list[bool] | None, bool | None]:
+    def _mask_conversation(self, draft: _Draft) -> None:
+        item = draft.item
         messages, tools = item.messages or [], item.tools
         wants_completion = self._completion_only and item.num_prompt_messages is not None
-        if not self._assistant_only and not wants_completion:
-            return self._chat.ids(messages, tools=tools), None, None
-        ids, mask, prefix_ok = [], None, None
-        if self._assistant_only:
-            if self._chat.has_generation:
-                ids, mask = self._chat.ids_and_mask(messages, tools=tools)
-            else:
-                ids, mask, prefix_ok = self._prefix_difference(messages, tools)
+        if self._assistant_only and draft.mask is None:
+            self._prefix_difference(draft, messages, tools)
         if wants_completion:
             num_prompt = item.num_prompt_messages or 0
             asks = bool(num_prompt) and messages[num_prompt - 1]["role"] != "assistant"
-            ids = ids or self._chat.ids(messages, tools=tools)
-            prompt = self._open_ids(messages[:num_prompt], asks, tools) if num_prompt else []
-            is_completion = [i >= len(prompt) for i in range(len(ids))]
-            mask = [a and b for a, b in zip(mask or is_completion, is_completion, strict=True)]
-            prefix_ok = prefix_ok is not False and ids[: len(prompt)] == prompt
-        return ids, mask, prefix_ok
+            num, fits = (
+                self._beginning(draft, messages[:num_prompt], asks, tools) if num_prompt else (0, True)
+            )
+            is_completion = [i >= num for i in range(len(draft.ids))]
+            draft.mask = [a and b for a, b in zip(draft.mask or is_completion, is_completion, strict=True)]
+            draft.prefix_ok = draft.prefix_ok is not False and fits
 
-    def _prefix_difference(
-        self, messages: list[dict[str, Any]], tools: Any
-    ) -> tuple[list[int], list[bool], bool | None]:
+    def _prefix_difference(self, draft: _Draft, messages: list[dict[str, Any]], tools: Any) -> None:
         """The assistant's tokens as what a turn adds to the conversation before it.
 
         Both the ids before and the ids after the turn must be a prefix of the whole row's ids. Where they are
         not (a template that rewrites earlier turns), the span would cover something else: it is not trained.
         """
-        whole = self._chat.ids(messages, tools=tools)
-        mask, ok = [False] * len(whole), None
+        whole, ok = draft.ids, None
+        mask = [False] * len(whole)
         for k, message in enumerate(messages):
-            if (
-                message["role"] != "assistant" or k == 0
-            ):  # before the first message there is no prompt to cut off
-                continue
+            if message["role"] != "assistant" or k == 0:
+                continue  # before the first message there is no prompt to cut off
             try:
-                before = self._open_ids(messages[:k], True, tools)
-                is_last = k + 1 == len(messages)
-                after = whole if is_last else self._open_ids(messages[: k + 1], False, tools)
+                start, starts_well = self._beginning(draft, messages[:k], True, tools)
+                end, ends_well = len(whole), True
+                if k + 1 < len(messages):
+                    end, ends_well = self._beginning(draft, messages[: k + 1], False, tools, may_end=True)
             except RowError:
                 ok = False
                 continue
-            if not is_last and whole[: len(after)] != after:
-                after = self._without_end(after)
-            if whole[: len(before)] == before and whole[: len(after)] == after:
-                mask[len(before) : len(after)] = [True] * (len(after) - len(before))
+            if starts_well and ends_well:
+                mask[start:end] = [True] * (end - start)
                 ok = ok is not False
             else:
                 ok = False
-        return whole, mask, ok
+        draft.mask, draft.prefix_ok = mask, ok
+
+    def _beginning(
+        self,
+        draft: _Draft,
+        messages: list[dict[str, Any]],
+        prompt: bool,
+        tools: Any,
+        *,
+        may_end: bool = False,
+    ) -> tuple[int, bool]:
+        """How many ids the first turns have, and whether the row begins with them.
+
+        Args:
+            draft: The whole row.
+            messages: Its first turns.
+            prompt: With the header that asks for an assistant's turn.
+            tools: Of the row.
+            may_end: A template may put end tokens behind the last turn only, whichever that is: without them.
+        """
+        whole = draft.ids
+        if draft.text is not None and self._prefixes is not None:
+            text = self._chat.text(messages, prompt=prompt, tools=tools)
+            draft.marks = draft.marks or self._prefixes.marks(draft.text, whole)
+            if draft.marks is not None and draft.text.startswith(text):
+                tail = self._prefixes.tail(text, draft.marks)
+                if tail is not None:
+                    num, behind = tail
+                    if whole[num : num + len(behind)] == behind:
+                        return num + len(behind), True
+                    if not may_end:
+                        return num + len(behind), False
+            ids = self._chat.ids_of_text(text)
+        else:
+            ids = self._chat.ids(messages, prompt=prompt, tools=tools)
+        ids = ids[: len(ids) - self._chat.num_added_at_end]  # the conversation goes on
+        if may_end and whole[: len(ids)] != ids:
+            ids = self._without_end(ids)
+        return len(ids), whole[: len(ids)] == ids
 
     def _without_end(self, ids: list[int]) -> list[int]:
-        """Without end tokens that a template puts behind the last turn only, whichever turn that is."""
         num = len(ids)
         while num and ids[num - 1] in self._end_ids:
             num -= 1
         return ids[:num]
-
-    def _open_ids(self, messages: list[dict[str, Any]], prompt: bool, tools: Any) -> list[int]:
-        """Ids of a conversation that goes on: without what the tokenizer puts at the end of a text."""
-        ids = self._chat.ids(messages, prompt=prompt, tools=tools)
-        return ids[: len(ids) - self._chat.num_added_at_end]
 
 
 def _flag(training: dict[str, Any], name: str, default: bool) -> bool:

@@ -67,7 +67,6 @@ class Observer:
         self._prefixes: Counter[tuple[int, ...]] = Counter()
         self._first_with: dict[int, int] = {}
         self._copies: Counter[int] = Counter()
-        self._num_rows = 0
         self._num_unknown = 0
         self._num_tokens = 0
 
@@ -76,20 +75,29 @@ class Observer:
         self._value = value
         self._columns.see(value)
 
-    def see(self, item: Item, encoded: Encoded, *, kept: int | None = None, side: str = "right") -> None:
-        """The row given to `see_value`, now that it could be tokenised.
+    def see(
+        self,
+        item: Item,
+        encoded: Encoded,
+        *,
+        value: Mapping[str, Any] | None = None,
+        kept: int | None = None,
+        side: str = "right",
+    ) -> None:
+        """A row that could be tokenised.
 
         Args:
             item: As it was read.
             encoded: As it was tokenised.
+            value: As it stands in the file; None: the row last given to `see_value`.
             kept: Tokens that truncation leaves; None: all.
             side: The end that truncation cuts off.
         """
         ids = encoded.input_ids
-        self._num_rows += 1
-        self._columns.see_usable(self._value, item, ids)
+        value = self._value if value is None else value
+        self._columns.see_usable(value, item, ids)
         if self._media is not None:
-            self._media.see(self._value, item, ids, len(ids) if kept is None else kept, side)
+            self._media.see(value, item, ids, len(ids) if kept is None else kept, side)
         if item.messages is not None:
             self._see_roles(item.row, item.messages)
             for message in item.messages:
@@ -99,6 +107,10 @@ class Observer:
             self._see_text(item.row, item.text)
         self._see_ids(item.row, ids)
         self._see_copy(item.row, ids)
+
+    def num_listed(self) -> int:
+        """Rows that were listed for something so far."""
+        return sum(map(len, self._rows.values()))
 
     def facts(self) -> dict[str, Any]:
         """What was seen. Lists of rows hold at most 50, `num_...` count all."""

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from hotfire_workers.train.data.stream import MAX_ROW_BYTES
+from hotfire_workers.train.data import stream
 
 EXCERPT_CHARACTERS = 160
 
@@ -80,4 +80,4 @@ def excerpt(raw: bytes | str) -> str:
 
 def too_long() -> str:
     """The problem of a row that is not looked at."""
-    return f"longer than {MAX_ROW_BYTES >> 20} MiB"
+    return f"longer than {stream.MAX_ROW_BYTES >> 20} MiB"

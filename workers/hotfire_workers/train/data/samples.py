@@ -53,27 +53,3 @@ def token_view(row: PreparedRow, *, why: str, decode: Callable[[list[int]], str]
         for place, (i, label) in enumerate(shown)
     ]
     return Sample(row=row.row, why=why, tokens=tokens)
-
-
-def notable_rows(rows: list[PreparedRow]) -> dict[int, str]:
-    """Index into `rows` -> why it is worth a look; the most telling first."""
-    if not rows:
-        return {}
-    reasons: dict[int, list[str]] = {}
-
-    def add(index: int | None, why: str) -> None:
-        if index is not None:
-            reasons.setdefault(index, []).append(why)
-
-    def first(test: Callable[[PreparedRow], bool]) -> int | None:
-        return next((i for i, row in enumerate(rows) if test(row)), None)
-
-    every = range(len(rows))
-    add(0, "first row")
-    add(max(every, key=lambda i: rows[i].num_tokens), "longest row")
-    add(min(every, key=lambda i: rows[i].num_supervised / rows[i].num_tokens), "most masked row")
-    add(min(every, key=lambda i: rows[i].num_tokens), "shortest row")
-    add(first(lambda r: r.num_supervised == 0), "no supervised token")
-    add(first(lambda r: r.prefix_ok is False), "its mask cannot be trusted")
-    add(first(lambda r: r.num_tokens < r.num_tokens_untruncated), "truncated")
-    return {index: ", ".join(dict.fromkeys(whys)) for index, whys in reasons.items()}

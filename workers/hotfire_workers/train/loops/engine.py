@@ -199,7 +199,7 @@ class EngineDriver:
         self.accumulation = int(engine.gradient_accumulation_steps())
         self.probe: StepProbe | None = None
         optimizer = engine.optimizer
-        layout = layout_of(optimizer)
+        layout = layout_of(optimizer, getattr(engine, "torch_autocast_z0_gradscaler", None))
         peaks = peak_learning_rates(recipe.schedule, recipe.base_rates(optimizer), context.total_steps)
         write_facts(
             context,

@@ -84,6 +84,8 @@ class StepRecorder:
             device=self.context.device,
         )  # fmt: skip
         dist.all_reduce(finder, op=dist.ReduceOp.MIN)
+        if self.context.rank == 0 and int(finder) == self.context.world_size:
+            self.context.writer.line("facts", facts={"forward_repeats_finite": True})
         if found is not None and int(finder) == self.context.rank:
             facts = {
                 "first_non_finite_module": found.name,

@@ -188,7 +188,7 @@ class EngineCallback(ProbingCallback):
         context, trainer = self.context, self.trainer
         engine = trainer.model_wrapped
         optimizer = engine.optimizer
-        layout = layout_of(optimizer)
+        layout = layout_of(optimizer, getattr(engine, "torch_autocast_z0_gradscaler", None))
         config = trainer.accelerator.state.deepspeed_plugin.deepspeed_config
         recipe = recipe_of(config, with_defaults(context.request.training), context.total_steps)
         peaks = peak_learning_rates(recipe.schedule, recipe.base_rates(optimizer), context.total_steps)

@@ -42,8 +42,15 @@ class Layout:
     param_groups: Callable[[], list[dict[str, Any]]]
 
 
-def layout_of(optimizer: Any) -> Layout | None:
-    """The layout of `engine.optimizer`, or None when its class is not known."""
+def layout_of(optimizer: Any, scaler: Any | None = None) -> Layout | None:
+    """The layout of `engine.optimizer`, or None when its class is not known.
+
+    Args:
+        optimizer: The engine's.
+        scaler: The engine's own gradient scaler (stage 0 under torch_autocast in fp16), if it has one.
+    """
+    if scaler is not None or getattr(optimizer, "torch_autocast_gradscaler", None) is not None:
+        return None  # torch_autocast in fp16: whether the gradients still carry the scale differs by stage
     if isinstance(optimizer, torch.optim.Optimizer):
         return plain_layout(optimizer)
     describe = _LAYOUTS.get(type(optimizer).__name__)
