@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from hotfire.rules.engine import Rule, Skip
 from hotfire.rules.evidence import DataEvidence, Evidence, Finding, Fix, Location, Severity
@@ -43,8 +44,8 @@ class ColumnDropped(Rule):
         dropped = dropped_columns(data)
         if not dropped:
             return
-        name, facts = max(dropped.items(), key=lambda item: int(str(item[1]["num_unseen"])))
-        count, rows = int(str(facts["num_unseen"])), facts["rows"]
+        name, facts = max(dropped.items(), key=lambda item: int(item[1]["num_unseen"]))
+        count, rows = int(facts["num_unseen"]), list(facts["rows"])
         is_most = 2 * count >= data.num_rows_usable
         others = sorted(set(data.extra.get("columns") or {}) - set(dropped))
         yield Finding(
@@ -65,7 +66,7 @@ class ColumnDropped(Rule):
         )
 
 
-def dropped_columns(data: DataEvidence) -> dict[str, dict[str, object]]:
+def dropped_columns(data: DataEvidence) -> dict[str, dict[str, Any]]:
     """Columns with an answer that the model sees in hardly any of the rows that have one."""
     unseen = data.extra.get("unseen_answers") or {}
     return {

@@ -228,9 +228,8 @@ def _search_words(search: Search | None) -> str:
     """What the search for guilty keys cost and left open."""
     if search is None or not search.num_trials:
         return ""
-    words = (
-        f" {counted(search.num_keys, 'differing key')} were searched in {counted(search.num_trials, 'trial')}"
-    )
+    keys, trials = counted(search.num_keys, "differing key"), counted(search.num_trials, "trial")
+    words = f" The search went through {keys} in {trials}"
     return f"{words}; the search ended early: {search.stopped}." if search.stopped else f"{words}."
 
 

@@ -35,7 +35,7 @@ def test_bad_zero_2_keeps_the_last_micro_batch_only(version: str) -> None:
     assert finding.location.config_path == "/deepspeed/zero_optimization/stage"
     assert finding.message.startswith(f"DeepSpeed {version} keeps the gradient of the last micro-batch only")
     assert [(o.op, o.path, o.value) for o in finding.fix.patch] == [
-        ("replace", "/cluster/versions/deepspeed", "0.18.3")
+        ("replace", "/cluster/versions/deepspeed", "0.18.4")
     ]
     assert finding.alternatives == []  # no key cures it
     assert cured(Rule, PLAIN, finding.fix, version=version) == []
