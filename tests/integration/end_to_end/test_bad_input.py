@@ -112,7 +112,7 @@ def test_a_model_that_cannot_be_read(
     [
         (b"", "The sample is empty."),
         (b"\n\n", "The sample is empty."),
-        (bytes(range(256)) * 40, "The sample is a binary file, not rows of JSON."),
+        (bytes(range(256)) * 40, "The sample is a binary file, not rows."),
         (b'{"mesages": []}\n{"mesages": []}\n', "mesages"),
     ],
 )
@@ -145,11 +145,11 @@ def test_a_sample_that_cannot_be_read(
             "DeepSpeed 0.19.8 has no such optimizer",
             "Name an optimizer that DeepSpeed or torch.optim has",
         ),
-        # Known to DeepSpeed alone.
+        # A scheduler that DeepSpeed does not have.
         (
             {"scheduler": {"type": "NoSuchLR", "params": {}}},
             "NoSuchLR",
-            "crash R122",
+            "degenerate-schedule C113",
         ),
     ],
 )
