@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -37,7 +38,10 @@ class Agreement:
 
 def compare(trial: Trial, reference: Trial) -> Agreement:
     """Compares step by step, as long as both have the same weights and take the same rows."""
-    pairs = _same_state(trial.steps, reference.steps)
+    ours = trial.steps
+    if _norms_are_scaled(trial):
+        ours = [dataclasses.replace(s, grad_norm=None, grad_norm_measured=None) for s in ours]
+    pairs = _same_state(ours, reference.steps)
     if not pairs:
         return Agreement(agrees=None, reason="they have no step in common")
     loss_gap = _gap(pairs[0][0].loss, pairs[0][1].loss)
@@ -96,6 +100,12 @@ def _disagreement(
         gap, step = gaps[-1]
         return f"the losses drift apart: {percent(gap, 1)} at step {step.step}"
     return None
+
+
+def _norms_are_scaled(trial: Trial) -> bool:
+    """torch_autocast in fp16: ZeRO's own norm still carries the scale of torch's scaler."""
+    section = (trial.effective_config or {}).get("torch_autocast")
+    return isinstance(section, dict) and bool(section.get("enabled")) and section.get("dtype") == "float16"
 
 
 def _same_state(ours: list[Step], theirs: list[Step]) -> list[tuple[Step, Step]]:
