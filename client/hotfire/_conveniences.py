@@ -14,7 +14,6 @@ from typing import Any
 
 from hotfire._document import read_document
 from hotfire._training import (
-    foreign_format,
     is_arguments_object,
     plain,
     split_arguments,
@@ -247,15 +246,6 @@ def _training(value: Any, base: Path, result: Normalised) -> Any:
             Violation(
                 field="training",
                 description="must be a mapping, a TrainingArguments object or a path to a file of arguments",
-            )
-        )
-        return {}
-    if framework := foreign_format(value):
-        result.violations.append(
-            Violation(
-                field="training",
-                description=f"this looks like a {framework} file, which this version does not read; give the "
-                "arguments under their Hugging Face names",
             )
         )
         return {}

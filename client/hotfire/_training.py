@@ -121,18 +121,6 @@ def is_arguments_object(value: Any) -> bool:
     )
 
 
-def foreign_format(arguments: Mapping[str, Any]) -> str | None:
-    """The framework whose training file this looks like, or None."""
-    names = set(arguments)
-    if "base_model" in names and names & {"sequence_len", "datasets", "micro_batch_size"}:
-        return "axolotl"
-    if names & {"finetuning_type", "cutoff_len"} or {"model_name_or_path", "stage"} <= names:
-        return "LLaMA-Factory"
-    if names & {"tuner_type", "train_type", "torch_dtype"} and names & {"model", "dataset"}:
-        return "ms-swift"
-    return None
-
-
 def plain(value: Any) -> Any:
     """A value as JSON can say it: enums, sets, arrays and config objects become what they stand for."""
     if isinstance(value, enum.Enum):

@@ -20,6 +20,8 @@ from typing import Any
 from hotfire import wire
 from hotfire._conveniences import Normalised, local_path, normalise
 from hotfire._document import Document, read_document
+from hotfire.adapters.base import Adapted
+from hotfire.adapters.expand import expand
 from hotfire.errors import SpecError, Violation
 from hotfire.v1 import spec_pb2
 
@@ -45,6 +47,8 @@ class LoadedSpec:
     data_path: Path | None = None
     deepspeed_path: Path | None = None
     training_path: Path | None = None
+    adapted: Adapted | None = None
+    """Where `training` was another tool's file: what it gave, and which of its keys were ignored."""
 
     def message(self) -> spec_pb2.PreflightSpec:
         """The whole message, inline rows and all, files as paths on this machine."""
@@ -183,8 +187,11 @@ def _build(
         raise SpecError(f"{name}: must be a mapping with the keys {', '.join(REQUIRED)}, ...")
     violations = list(document.problems)
     data = dict(document.data)
+    adapted = expand(data, base)
     for override in overrides:
         violations += _override(data, override, base)
+    # An option may name the file, too.
+    adapted = expand(data, base) or adapted
     violations += [
         Violation(field=key, description="is required") for key in required if data.get(key) is None
     ]
@@ -203,6 +210,7 @@ def _build(
         data_path=normalised.data_path,
         deepspeed_path=normalised.deepspeed_path,
         training_path=normalised.training_path,
+        adapted=adapted,
     )
 
 

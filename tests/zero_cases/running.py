@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,14 @@ class Case:
     guilty: str
     """Without its prefix: NONE, STAGE, KEYS, ..."""
     guilty_keys: list[str]
+    cause: str | None = None
+    """The rule of the first finding."""
+    mechanism: str | None = None
+    """What that finding says of how it comes about."""
+    logs_zero: bool = False
+    """The HF Trainer prints loss 0.0, and the report shows the line."""
+    is_curable: bool = True
+    """A patch of the spec cures it."""
 
 
 def find_cases(folder: Path) -> list[Case]:
@@ -46,7 +55,7 @@ def find_cases(folder: Path) -> list[Case]:
 @contextmanager
 def warm_bench(cache: Path) -> Iterator[tuple[Runner, WorkerSettings]]:
     """A warm slot of this machine."""
-    settings = WorkerSettings(cache_dir=cache, allowed_roots=[str(ROOT)], device="cpu")
+    settings = WorkerSettings(cache_dir=cache, allowed_roots=[str(ROOT)], device="cpu", remote_code=True)
     with WarmService("zero-cases", cache) as service:
         service.wait_ready()
         yield service.runner(), settings
@@ -94,6 +103,29 @@ def problems(case: Case, outcome: Outcome) -> list[str]:
             found.append(f"the verdict is {V.Verdict.Name(report.verdict)}: {report.headline}")
     elif report.verdict != V.VERDICT_FAIL:
         found.append(f"the verdict is {V.Verdict.Name(report.verdict)}: {report.headline}")
-    elif not outcome.patch:
+    elif case.is_curable and not outcome.patch:
         found.append(f"no verified patch is recommended: {report.headline}")
+    return [*found, *_wrong_cause(case, outcome.report), *_too_many_trials(case, outcome.report)]
+
+
+def _wrong_cause(case: Case, report: report_pb2.Report) -> list[str]:
+    """The first finding is not the cause, or the line that the Trainer prints is not shown."""
+    found = []
+    first = report.findings[0] if report.findings else report_pb2.Finding()
+    if case.cause is not None and first.rule != case.cause:
+        found.append(f"the first finding is {first.rule}: {first.message}")
+    if case.mechanism is not None and first.evidence.fields["mechanism"].string_value != case.mechanism:
+        found.append(f"the mechanism is {first.evidence.fields['mechanism'].string_value!r}: {first.message}")
+    printed = [f.message for f in report.findings if "'loss': 0.0" in f.message]
+    if case.logs_zero and not printed:
+        found.append("no finding shows the line with loss 0.0 that the Trainer prints")
     return found
+
+
+def _too_many_trials(case: Case, report: report_pb2.Report) -> list[str]:
+    """A single culprit (besides the stage) among n keys takes 2 log2(n) + 4 trials at most."""
+    search, keys = report.zero.search, [key for key in case.guilty_keys if not key.endswith("/stage")]
+    limit = 2 * math.log2(max(1, search.num_keys)) + 4
+    if len(keys) == 1 and search.num_trials > limit:
+        return [f"{search.num_trials} trials for {search.num_keys} keys, at most {limit:.0f} are expected"]
+    return []

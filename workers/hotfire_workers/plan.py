@@ -27,6 +27,9 @@ _NUM_PEAK_STEPS = 3
 _ATTEMPTS_PER_STEP = 5
 #: Of the trials that only compare: a search for the loss scale that takes longer is the candidate's to show.
 _FEWER_ATTEMPTS_PER_STEP = 3
+#: Such a trial has failed for good when it began with so many non-finite losses; the candidate and the reference
+#: show all of their steps.
+_LOST_ATTEMPTS = 3
 _DEFAULT_SEED = 42
 
 
@@ -75,6 +78,7 @@ class Planner:
             num_steps=num_steps,
             num_peak_steps=min(_NUM_PEAK_STEPS, num_steps // 2),
             max_attempts=num_steps * (_ATTEMPTS_PER_STEP if is_main else _FEWER_ATTEMPTS_PER_STEP),
+            max_lost_attempts=None if is_main else _LOST_ATTEMPTS,
             total_steps=total_steps(job, adapted),
             micro_batch_size=adapted.micro_batch_size,
             gradient_accumulation_steps=adapted.gradient_accumulation_steps,

@@ -28,6 +28,7 @@ _COMMANDS = {
     "list": ("manage", "list_"),
     "cancel": ("manage", "cancel"),
     "delete": ("manage", "delete"),
+    "init": ("init", "init"),
     "lint": ("lint", "lint"),
     "rules": ("rules", "rules"),
     "pools": ("manage", "pools"),

@@ -24,15 +24,20 @@ from hotfire.v1 import preflight_service_pb2 as service_pb2
 from hotfire.v1 import spec_pb2
 
 _PANEL, _CHANGE = "Job", "Change"
+_CONCATENABLE = (options.Format.PRETTY, options.Format.GITHUB)
+#: Exit codes, the worst last.
+_WORST = (exits.OK, exits.NO_VERDICT, exits.FAILED)
 #: Rounds of fixes: a misspelt section may hide what is wrong inside it.
 _MAX_ROUNDS = 5
 
 
 def lint(
-    file: Annotated[
-        str,
+    files: Annotated[
+        list[str],
         typer.Argument(
-            metavar="FILE|SPEC", help="A DeepSpeed config, a spec, or a spec's folder.", show_default=False
+            metavar="FILE|SPEC...",
+            help="A DeepSpeed config, a spec, or a spec's folder; several, as commit hooks give them.",
+            show_default=False,
         ),
     ],
     training: Annotated[
@@ -98,9 +103,8 @@ def lint(
         raise SettingsError("give either --fix or --diff, not both")
     if diff and format_ is not options.Format.PRETTY:
         raise SettingsError(f"--diff writes a diff: leave out --format {format_}")
-    document: dict[str, Any] = {}
-    if training is not None:
-        document["training"] = str(Path(training).absolute())
+    if len(files) > 1 and (output is not None or format_ not in _CONCATENABLE):
+        raise SettingsError(f"--format {format_} and --output are for one file at a time")
     cluster = {
         "num_gpus": num_gpus,
         "num_nodes": num_nodes,
@@ -108,21 +112,31 @@ def lint(
         "num_train_rows": num_train_rows,
         "versions": {"deepspeed": deepspeed_version} if deepspeed_version is not None else None,
     }
-    loaded = _load(file, document, {k: v for k, v in cluster.items() if v is not None}, loop)
-    job = _Job(loaded, _model_config(model or loaded.model_path))
+    known = {k: v for k, v in cluster.items() if v is not None}
     out = Output(format_, output, verbose=verbose)
+    codes = []
+    for file in files:
+        loaded = _load(file, training, known, loop)
+        job = _Job(loaded, _model_config(model or loaded.model_path))
+        job = _change(job, out, fix=fix, diff=diff)
+        if not diff:
+            _write(job, out, show_effective=show_effective)
+        codes.append(exits.of_verdict(job.response.verdict, fail_on))
+    return max(codes, key=_WORST.index)
+
+
+def _change(job: _Job, out: Output, *, fix: bool, diff: bool) -> _Job:
+    """Shows the safe fixes, or writes them; returns the job as it then stands."""
     if diff:
-        fixed = job.fixed(_config_file(loaded, "--diff"))
+        fixed = job.fixed(_config_file(job.loaded, "--diff"))
         out.text(fixes.unified(shown(fixed.path), fixed.before, fixed.text))
         _tell(out, fixed, written=False)
-        return exits.of_verdict(job.response.verdict, fail_on)
-    if fix:
-        fixed = job.fixed(_config_file(loaded, "--fix"))
+    elif fix:
+        fixed = job.fixed(_config_file(job.loaded, "--fix"))
         fixes.write(fixed)
         _tell(out, fixed, written=True)
-        job = job.with_config(fixed.text)
-    _write(job, out, show_effective=show_effective)
-    return exits.of_verdict(job.response.verdict, fail_on)
+        return job.with_config(fixed.text)
+    return job
 
 
 class _Job:
@@ -185,8 +199,11 @@ def _tell(out: Output, fixed: fixes.FixedFile, *, written: bool) -> None:
         )
 
 
-def _load(file: str, document: dict[str, Any], cluster: dict[str, Any], loop: str | None) -> specs.LoadedSpec:
+def _load(file: str, training: str | None, cluster: dict[str, Any], loop: str | None) -> specs.LoadedSpec:
     """The spec, or a spec around a bare DeepSpeed config; the options win over the file."""
+    document: dict[str, Any] = {}
+    if training is not None:
+        document["training"] = str(Path(training).absolute())
     path = Path(file).expanduser()
     if not path.is_dir() and not (path.is_file() and _is_spec(path)):
         if not path.is_file():

@@ -7,6 +7,7 @@ with the real pydantic models where DeepSpeed is installed.
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Iterator
 
 from hotfire.dsconfig.schema_keys import Key, Section
@@ -57,6 +58,7 @@ def nearest(name: str, section: Section) -> str | None:
     return near[0] if near else None
 
 
+@functools.lru_cache(maxsize=8192)
 def edit_distance(one: str, other: str) -> int:
     """Levenshtein distance: insertions, deletions and substitutions of one character."""
     row = list(range(len(other) + 1))

@@ -34,7 +34,7 @@ def render(result: Result) -> str:
 def _command(level: str, properties: dict[str, str], message: str) -> str:
     order = ("file", "line", "col", "title")
     given = ",".join(f"{name}={_property(properties[name])}" for name in order if name in properties)
-    return f"::{level} {given}::{_data(message)}"
+    return f"::{level} {given}::{_data(text.clean(message, keep_newlines=True))}"
 
 
 def _data(value: str) -> str:

@@ -11,6 +11,8 @@ from rich.text import Text
 
 from hotfire.render import text
 from hotfire.render.frame import SEVERITY_STYLES, VERDICT_STYLES
+from hotfire.rules.engine import find_rule
+from hotfire.rules.page import body
 from hotfire.v1 import preflight_pb2
 from hotfire.v1 import preflight_service_pb2 as service_pb2
 
@@ -95,7 +97,10 @@ def rule_page(rule: service_pb2.Rule) -> RenderableType:
     head = Text(f"{rule.name}", style="bold")
     head.append(f"  {rule.id}  {rule.category}  ", style="not bold dim")
     head.append(severity.lower(), style=SEVERITY_STYLES.get(severity, ""))
-    return Group(head, Text(""), Markdown(rule.documentation))
+    known = find_rule(rule.id)
+    summary = rule.documentation.partition("\n")[0]
+    page = f"{summary}\n\n{body(known)}" if known is not None else rule.documentation
+    return Group(head, Text(""), Markdown(page))
 
 
 def _table() -> Table:

@@ -56,11 +56,13 @@ class Sources:
         if pointer.startswith("/training/") and self.training is not None:
             below = pointer.removeprefix("/training")
             return self._of_key(self.training, below) or self._whole(self.training)
+        if (key := self._of_key(self.spec, pointer)) is not None:
+            return key
         if location.HasField("row") and self.data is not None:
             # A row is a line of a JSON Lines file, and of nothing else.
             is_lines = self.data.suffix.lower() in (".jsonl", ".ndjson")
             return Place(shown(self.data), location.row if is_lines else None)
-        return self._of_key(self.spec, pointer) or self._whole(self.spec or self.deepspeed)
+        return self._whole(self.spec or self.deepspeed)
 
     def _whole(self, file: Path | None) -> Place | None:
         return Place(shown(file)) if file is not None else None

@@ -19,6 +19,7 @@ from hotfire.render.diff import operations
 from hotfire.render.places import Place, shown
 from hotfire.render.result import Result, full_message
 from hotfire.rules.engine import find_rule
+from hotfire.rules.page import page
 from hotfire.v1 import report_pb2
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -42,7 +43,7 @@ def render(result: Result) -> str:
         "columnKind": "unicodeCodePoints",
         "invocations": [_invocation(result)],
         "results": [_result(finding, place, index, result) for finding, place in result.findings()],
-        "properties": {"verdict": result.verdict, "headline": result.headline},
+        "properties": {"verdict": result.verdict, "headline": text.clean(result.headline)},
     }
     log = {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
     return json.dumps(log, indent=2, ensure_ascii=False) + "\n"
@@ -58,7 +59,7 @@ def _rule(rule_id: str, result: Result) -> dict[str, Any]:
         "name": rule.name,
         "shortDescription": {"text": rule.summary},
         "fullDescription": {"text": rule.documentation},
-        "help": {"text": rule.documentation, "markdown": rule.documentation},
+        "help": {"text": rule.documentation, "markdown": page(rule)},
         "defaultConfiguration": {"level": _LEVELS[str(rule.severity)]},
         "properties": {"category": rule.category, "tags": [rule.category]},
     }
@@ -76,7 +77,7 @@ def _invocation(result: Result) -> dict[str, Any]:
         if text.enum_name(check, "outcome") == "ERROR"
     ]
     if result.failure is not None:
-        notes.append({"level": "error", "message": {"text": result.failure}})
+        notes.append({"level": "error", "message": {"text": text.clean(result.failure)}})
     if notes:
         invocation["toolExecutionNotifications"] = notes
     return invocation

@@ -409,19 +409,6 @@ def test_files_of_arguments(tmp_path):
     assert set(training.other) == {"save_steps"}
 
 
-@pytest.mark.parametrize(
-    ("document", "framework"),
-    [
-        ({"model_name_or_path": "m", "stage": "sft", "cutoff_len": 1024}, "LLaMA-Factory"),
-        ({"base_model": "m", "sequence_len": 1024, "datasets": []}, "axolotl"),
-        ({"model": "m", "train_type": "lora", "dataset": []}, "ms-swift"),
-    ],
-)
-def test_other_frameworks_files_are_told_apart(document, framework):
-    found = violations({"model": "org/m", "data": [], "deepspeed": DEEPSPEED, "training": document})
-    assert framework in found["training"].description
-
-
 def test_rows_of_any_kind_and_what_cannot_be_sent():
     class Array:
         def tolist(self):

@@ -69,6 +69,8 @@ class TrialRequest:
     """Of them, at the schedule's highest learning rate."""
     max_attempts: int = 40
     """Steps attempted at most."""
+    max_lost_attempts: int | None = None
+    """End after so many attempts if none of them had a finite loss: the outcome is known then. None: go on."""
     reference_config: dict[str, Any] | None = None
     """For the reference only: the candidate's config, from which optimizer, schedule, clipping value,
     precision and accumulation are taken."""

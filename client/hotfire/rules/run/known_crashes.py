@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hotfire.rules.evidence import Evidence, Fix, Trial
-from hotfire.rules.remedy import bf16_instead, given, input_gradients, set_value
+from hotfire.rules.remedy import bf16_instead, given, input_gradients, remove, set_value
 from hotfire.rules.run.checkpointing import REENTRANT_WORDS, is_reentrant_without_input_gradients
 
 Condition = Callable[[Evidence, Trial], bool]
@@ -84,6 +84,19 @@ def _no_cpu_adam(evidence: Evidence) -> list[Fix]:
             "error in the log says what is missing."
         ),
     ]
+
+
+def _master_weights(evidence: Evidence) -> list[Fix]:
+    patch = [
+        remove(path)
+        for path in (
+            "/deepspeed/bf16/bf16_master_weights_and_grads",
+            "/deepspeed/bf16/bf16_optimizer_states",
+            "/deepspeed/fp16/fp16_master_weights_and_grads",
+        )
+        if given(evidence, path)
+    ]
+    return [Fix(description="Keep fp32 master weights.", patch=patch)]
 
 
 def _allow_untested(evidence: Evidence) -> list[Fix]:
@@ -214,6 +227,13 @@ KNOWN_CRASHES: tuple[KnownCrash, ...] = (
         cause="DeepSpeed refuses an optimizer that it does not know under ZeRO",
         fixes=_allow_untested,
         path="/deepspeed/zero_allow_untested_optimizer",
+    ),
+    KnownCrash(
+        key="low-precision-master-weights",
+        pattern=r"Master weights feature requires ZeRO-\d Offload",
+        cause="16-bit master weights exist with CPU offload and DeepSpeed's CPU Adam only",
+        fixes=_master_weights,
+        path="/deepspeed/bf16/bf16_master_weights_and_grads",
     ),
     KnownCrash(
         key="client-optimizer-offload",

@@ -18,13 +18,16 @@ class Pace:
         num_steps: Applied steps aimed at, scheduled and peak together.
         num_peak_steps: How many of them run at the peak; at least one step is always a scheduled one.
         max_attempts: Attempts after which the trial ends whatever was applied.
+        max_lost_attempts: Attempts after which a trial ends in which no loss was ever finite; None: it goes on.
     """
 
     num_steps: int
     num_peak_steps: int
     max_attempts: int
+    max_lost_attempts: int | None = None
     attempts: int = 0
     applied: int = 0
+    _any_finite: bool = False
     _scales: set[float | None] = field(default_factory=set)
 
     @property
@@ -50,15 +53,29 @@ class Pace:
     @property
     def finished(self) -> bool:
         """Enough was applied, or enough was tried."""
-        return self.applied >= self.num_steps or self.attempts >= self.max_attempts or self.is_stuck
+        done = self.applied >= self.num_steps or self.attempts >= self.max_attempts
+        return done or self.is_stuck or self.is_lost
 
     @property
     def is_stuck(self) -> bool:
         """Nothing was ever applied and the loss scale never moved: more attempts would skip like these."""
         return self.applied == 0 and self.attempts >= self.num_steps and len(self._scales - {None}) == 1
 
-    def record(self, *, applied: bool, loss_scale: float | None = None) -> None:
-        """Counts the attempt that has just ended, taken with this loss scale."""
+    @property
+    def is_lost(self) -> bool:
+        """No loss was finite from the first attempt on: how the trial ends cannot change any more."""
+        limit = self.max_lost_attempts
+        return limit is not None and self.attempts >= limit and not self._any_finite
+
+    def record(self, *, applied: bool, loss_scale: float | None = None, finite: bool = True) -> None:
+        """Counts the attempt that has just ended.
+
+        Args:
+            applied: The optimizer moved.
+            loss_scale: It was taken with this loss scale.
+            finite: Its loss was finite on every rank.
+        """
         self.attempts += 1
+        self._any_finite |= finite
         self._scales.add(loss_scale)
         self.applied += int(applied)

@@ -10,7 +10,8 @@ from typing import Any
 from torch import distributed as dist
 
 from hotfire.rules.evidence.request import TrialRequest
-from hotfire_workers.train.loops import precision
+from hotfire_workers.train import heap
+from hotfire_workers.train.loops import attention, precision
 from hotfire_workers.train.loops.batches import read_rows, short_of_rows
 from hotfire_workers.train.loops.context import RankContext
 from hotfire_workers.train.loops.faults import Faults
@@ -45,13 +46,19 @@ def run_loop(request: TrialRequest, rank: int, world_size: int, writer: EventWri
             world_size=world_size,
             device=device,
             writer=writer,
-            pace=Pace(request.num_steps, request.num_peak_steps, request.max_attempts),
+            pace=Pace(
+                request.num_steps, request.num_peak_steps, request.max_attempts, request.max_lost_attempts
+            ),
             faults=Faults(request.faults, rank, request.deepspeed),
         )
         config = request.deepspeed or request.reference_config or {}
-        is_fp16 = precision.precision_of(config, request.training) == "fp16"
-        if is_fp16 and request.emulate_fp16 and precision.emulate_fp16():
+        given = precision.precision_of(config, request.training)
+        if given == "fp16" and request.emulate_fp16 and precision.emulate_fp16():
             context.emulated.append(precision.FP16_EMULATION)
+        if device.type == "cpu":
+            heap.keep_freed_memory()
+            if given != "fp32":
+                attention.compute_in_float32(writer.note if rank == 0 else lambda _: None)
         deepspeed.init_distributed(timeout=timedelta(seconds=request.collective_timeout_s))
         rows = read_rows(request.prepared_dir)
         context.total_steps = _total_steps(context, len(rows))
@@ -68,10 +75,13 @@ def run_loop(request: TrialRequest, rank: int, world_size: int, writer: EventWri
         if remarks.texts:
             writer.line("facts", facts={"warnings": remarks.texts})
     peak = memory.peak_bytes()
+    if rank == 0 and context.pace.is_lost:
+        writer.note(f"ended after {context.pace.attempts} steps: from the first on, no loss was finite")
     with writer.during("end"):
         dist.barrier()
-        dist.destroy_process_group()
+    # The last line. What follows is no evidence, and nobody waits for it.
     writer.line("end", peak_memory_bytes=peak)
+    dist.destroy_process_group()
     return {"rank": rank, "attempts": context.pace.attempts, "applied": context.pace.applied}
 
 

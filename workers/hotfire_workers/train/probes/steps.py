@@ -133,7 +133,9 @@ class StepProbe:
             self._last = _LastApplied(self._norms.squares, self._silent)
         is_first = applied and self._context.pace.applied == 0
         used = gradient_used(self._optimizer, self._norms.local) if is_first and self._norms else None
-        self._context.pace.record(applied=applied, loss_scale=self._loss_scale)
+        self._context.pace.record(
+            applied=applied, loss_scale=self._loss_scale, finite=not self.some_loss_not_finite
+        )
         if update is not None and applied:
             self.write_groups()
         if is_first:
