@@ -29,6 +29,8 @@ _TORCH = (
 _WARMUP_TYPES = ("log", "linear")
 #: Before, WarmupCosineLR failed at its first step with an unknown warmup_type.
 _UNKNOWN_TYPE_SINCE = parse("0.19.4")
+#: Before, OneCycle took negative lengths, and made a senseless curve of them.
+_CYCLES_CHECKED_SINCE = parse("0.19.4")
 #: What `lr_scheduler_kwargs` may hold; the constant ones look at none.
 _KWARGS = {
     "linear": (),
@@ -78,7 +80,7 @@ def of_deepspeed(section: dict[str, Any], version: Version) -> Iterator[Fault]:
         if params.get(name) is None:
             yield Fault(f"{at}/params/{name}", f"{kind} cannot be made without {name}")
     if kind == "OneCycle":
-        yield from _one_cycle(params, at)
+        yield from _one_cycle(params, at, checked=version >= _CYCLES_CHECKED_SINCE)
     kind_of_rise = params.get("warmup_type", "log")
     if kind.startswith("Warmup") and kind_of_rise not in (*_WARMUP_TYPES, "auto"):
         breaks = kind == "WarmupCosineLR" and version < _UNKNOWN_TYPE_SINCE
@@ -92,17 +94,19 @@ def of_deepspeed(section: dict[str, Any], version: Version) -> Iterator[Fault]:
         )
 
 
-def _one_cycle(params: dict[str, Any], at: str) -> Iterator[Fault]:
+def _one_cycle(params: dict[str, Any], at: str, *, checked: bool) -> Iterator[Fault]:
     first = number(params.get("cycle_first_step_size", 2000))
     second = number(params.get("cycle_second_step_size", 0))
     if first is not None and first <= 0:
         yield Fault(
-            f"{at}/params/cycle_first_step_size", f"cycle_first_step_size is {first:g}; it must be above 0"
+            f"{at}/params/cycle_first_step_size",
+            f"cycle_first_step_size is {first:g}; it must be above 0",
         )
     if second is not None and second < 0:
         yield Fault(
             f"{at}/params/cycle_second_step_size",
             f"cycle_second_step_size is {second:g}; it must not be negative",
+            refused=checked,
         )
 
 

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from hotfire.dsconfig.schedule import Schedule
 
-_EVERY_STEP_UP_TO = 4000
-_EDGE = 1000
-_BETWEEN = 2000
+_EVERY_STEP_UP_TO = 1200
+_EDGE = 200
+_BETWEEN = 400
 _NOTHING = 1e-12
 """A rate is 0 where it is below this share of the curve's maximum: a cosine ends at 1e-17, not at 0."""
+_OVER = 2e-4
+"""The same after the end of a curve that was made for fewer steps: DeepSpeed's cosine stays at 1e-4."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,13 +26,13 @@ class Survey:
     last: float
     """The rate of the last step."""
     num_zero_at_end: int
-    """Steps at the end that all run at 0."""
+    """Steps at the end that all run at 0, or at next to nothing after the end of the schedule."""
     non_finite_step: int | None = None
     """First step whose rate is no number."""
 
 
 def survey(schedule: Schedule, total_steps: int) -> Survey:
-    """Looks at every step of a short job; of a long one at its ends, its peak, and 2000 steps between.
+    """Looks at every step of a short job; of a long one at its ends, its peak, and 400 steps between.
 
     Args:
         schedule: The curve.
@@ -72,7 +74,8 @@ def _steps(schedule: Schedule, total: int) -> list[int]:
 
 def _after_the_last_rate(schedule: Schedule, steps: list[int], rates: list[float]) -> int:
     """The step after the last one that runs at more than 0; a curve that ended at 0 does not come back."""
-    floor = _NOTHING * (schedule.top or schedule.peak or 1.0)
+    over = schedule.length is not None and schedule.length < steps[-1] + 1
+    floor = (_OVER if over else _NOTHING) * (schedule.top or schedule.peak or 1.0)
     index = next((i for i in range(len(rates) - 1, -1, -1) if not rates[i] <= floor), None)
     if index is None:
         return 0

@@ -44,6 +44,8 @@ def ds_config(*, stage: int = 2, dtype: str = "bf16", **more: Any) -> dict[str, 
         "gradient_clipping": 1.0,
         "zero_optimization": {"stage": stage},
     }
+    if stage == 3:  # a healthy job saves its weights
+        config["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"] = True
     if dtype != "fp32":
         config[dtype] = {"enabled": True}
     return config | more

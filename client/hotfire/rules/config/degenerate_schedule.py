@@ -166,7 +166,7 @@ def _crash(evidence: Evidence, curve: Schedule, total: int | None) -> Finding:
         None,
         Severity.ERROR,
         where or "/training/warmup_steps",
-        _shorter_warmup(evidence, curve, total or curve.length or at),
+        _shorter_warmup(evidence, curve, min(total or at, curve.length or at)),
     )
     finding.evidence |= {"fails_after_step": at, "total_steps": total}
     return finding
@@ -216,7 +216,8 @@ def _idle_end(evidence: Evidence, curve: Schedule, seen: Survey) -> Finding:
         fix = _whole_length(evidence, total)
     return _finding(
         evidence,
-        f"The learning rate is 0 for the last {idle} of {counted(total, 'step')} ({percent(idle, total)}): {made_for}",
+        f"The learning rate is {number(seen.last)} for the last {idle} of {counted(total, 'step')} "
+        f"({percent(idle, total)}): {made_for}",
         seen,
         Severity.ERROR,
         _LENGTH if deepspeed else "/training/lr_scheduler_kwargs",

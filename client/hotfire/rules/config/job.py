@@ -61,3 +61,10 @@ def refused(evidence: Evidence) -> Severity:
 def is_peft(evidence: Evidence) -> bool:
     """The job trains adapters."""
     return bool((evidence.training or {}).get("peft"))
+
+
+def library(evidence: Evidence, name: str) -> str | None:
+    """A library's version: the target's where it is named, else the worker's; None where neither is known."""
+    if evidence.cluster is not None and name in evidence.cluster.versions:
+        return evidence.cluster.versions[name]
+    return evidence.environment.versions.get(name) if evidence.environment is not None else None

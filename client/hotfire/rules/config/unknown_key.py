@@ -21,6 +21,18 @@ from hotfire.rules.config.common import (
 from hotfire.rules.engine import Rule
 from hotfire.rules.evidence import Evidence, Finding, Fix, Severity
 
+#: Names that real configs use, too far from the known ones to be told by their letters.
+_MEANT = {
+    "comms_config": "comms_logger",
+    "monitor_config": "tensorboard, wandb, csv_monitor or comet",
+    "cpu_offload_params": "offload_param",
+    "cpu_offload_pin_memory": "offload_optimizer.pin_memory",
+    "opt_level": "amp.opt_level (Apex)",
+    "fp16_opt_level": "amp.opt_level (Apex)",
+    "max_grad_norm": "gradient_clipping",
+    "learning_rate": "optimizer.params.lr",
+}
+
 
 class UnknownKey(Rule):
     """The config has a key that DeepSpeed does not know.
@@ -63,6 +75,8 @@ def _finding(evidence: Evidence, config: dict[str, Any], issue: Issue) -> Findin
     elif issue.belongs_to is not None:
         where = dotted(issue.belongs_to) or "the top level"
         parts[0] += f"; a key of that name belongs to {where}"
+    elif (meant := _MEANT.get(issue.pointer.rpartition("/")[2])) is not None:
+        parts[0] += f"; {meant} is known"
     severity = Severity.ERROR
     if issue.detail:
         parts.append(issue.detail)

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from hotfire.dsconfig.effective import zero_stage
 from hotfire.dsconfig.versions import parse
 from hotfire.rules.config.common import config_of, put
-from hotfire.rules.config.job import effective_config
+from hotfire.rules.config.job import effective_config, library
 from hotfire.rules.engine import Rule
 from hotfire.rules.evidence import Evidence, Finding, Fix, Location, PatchOperation, Severity
-from hotfire.rules.known_faults import offered_version, versions_of
+from hotfire.rules.known_faults import offered_version
 from hotfire.rules.remedy import set_value
 
 _RIGHT_SINCE = "0.19.3"
@@ -53,8 +53,7 @@ class Zero3CheckpointingPeft(Rule):
             return
         given = training.get("gradient_checkpointing_kwargs")
         kwargs = given if isinstance(given, dict) else {}
-        versions = versions_of(evidence)
-        transformers, deepspeed = versions.get("transformers"), versions.get("deepspeed")
+        transformers, deepspeed = library(evidence, "transformers"), library(evidence, "deepspeed")
         if kwargs.get("use_reentrant") is True:
             return
         by_default = kwargs.get("use_reentrant") is None

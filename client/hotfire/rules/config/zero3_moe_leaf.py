@@ -9,10 +9,9 @@ from hotfire.dsconfig.batch_size import number
 from hotfire.dsconfig.effective import zero_stage
 from hotfire.dsconfig.versions import parse
 from hotfire.rules.config.common import config_of, place, put, value_at, version_of
-from hotfire.rules.config.job import effective_config, model_config
+from hotfire.rules.config.job import effective_config, library, model_config
 from hotfire.rules.engine import Rule, Skip
 from hotfire.rules.evidence import Evidence, Finding, Fix, Severity
-from hotfire.rules.known_faults import versions_of
 
 _LEAF = "/zero_optimization/leaf_module"
 _GRANULARITY = "/zero_optimization/stage3_module_granularity_threshold"
@@ -88,7 +87,7 @@ class Zero3MoeLeaf(Rule):
         kind, experts = _experts(model)
         if experts <= 1 or kind in _FUSED or _is_registered(evidence, config, kind):
             return
-        transformers = versions_of(evidence).get("transformers")
+        transformers = library(evidence, "transformers")
         remote = bool(model.get("auto_map"))
         if transformers is not None and parse(transformers) >= _FUSED_SINCE and not remote:
             return
