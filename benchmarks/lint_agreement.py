@@ -3,7 +3,8 @@
     python -m benchmarks.lint_agreement [--configs FOLDER] [--output docs/lint-agreement.md]
 
 The folder holds configs and a `truth.tsv`: file, verdict by version (such as
-"0.14.5..0.17.0=OK 0.17.1..0.19.8=ValidationError"), last message. A bare file is linted, as `hotfire lint FILE --deepspeed-version X` does.
+"0.14.5..0.17.0=OK 0.17.1..0.19.8=ValidationError"), last message. A bare file is linted, as
+`hotfire lint FILE --deepspeed-version X` does.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class Outcome:
     def names_the_key(self) -> bool:
         """One of the errors is at a key that DeepSpeed's message names (asked of the newest refusal only)."""
         keys = [(e.location.config_path or "").rpartition("/")[2] for e in self.errors if e.location]
-        return any(key and key in self.row.message for key in keys)
+        return any(key and key.lower() in self.row.message.lower() for key in keys)
 
 
 def read_truth(folder: Path) -> list[Row]:

@@ -16,7 +16,8 @@ from hotfire.dsconfig.effective import LEARNING_RATE, Batch, number, warmup_step
 from hotfire.dsconfig.versions import Version, parse
 from hotfire.rules.evidence import Cluster
 
-_PEAK_SEARCH_STEPS = 100_000
+_PEAK_NEAR_START = 64
+"""Steps from the start that are looked at for the peak: a curve whose minimum is above its maximum begins with it."""
 _NUM_TRAIN_EPOCHS = 3.0
 _WARMUP_KINDS = ("WarmupLR", "WarmupDecayLR", "WarmupCosineLR")
 
@@ -105,7 +106,7 @@ def _schedule(
     if peak_step is None:
         ends = [n - 1 for n in (total, fails_at) if n is not None]
         last = max(0, min([warmup + 1, *ends]))
-        near = range(max(0, last - 3), last + 1) if last > _PEAK_SEARCH_STEPS else range(last + 1)
+        near = {*range(min(last + 1, _PEAK_NEAR_START)), *range(max(0, last - 3), last + 1)}
         peak_step = max(near, key=lambda step: (rate(step), -step))
     elif total is not None:
         peak_step = max(0, min(peak_step, total - 1))

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from hotfire.dsconfig.schedule import Schedule
 
-_EVERY_STEP_UP_TO = 4000
-_EDGE = 1000
-_BETWEEN = 2000
+_EVERY_STEP_UP_TO = 1200
+_EDGE = 200
+_BETWEEN = 400
 _NOTHING = 1e-12
 """A rate is 0 where it is below this share of the curve's maximum: a cosine ends at 1e-17, not at 0."""
 _OVER = 2e-4
@@ -32,7 +32,7 @@ class Survey:
 
 
 def survey(schedule: Schedule, total_steps: int) -> Survey:
-    """Looks at every step of a short job; of a long one at its ends, its peak, and 2000 steps between.
+    """Looks at every step of a short job; of a long one at its ends, its peak, and 400 steps between.
 
     Args:
         schedule: The curve.

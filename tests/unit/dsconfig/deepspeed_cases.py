@@ -1,8 +1,8 @@
 """The cases of DeepSpeed's own tests of its config, as data: text, and whether DeepSpeed 0.19.8 refuses it on one rank.
 
-From tests/unit/runtime/{test_ds_config_dict,test_ds_config_model,test_precision_config_loss_scale,test_data_efficiency,
-half_precision/test_bf16,half_precision/test_fp16,zero/test_zero_config,zero/test_zero_leaf_module,zenflow/test_zf}.py,
-tests/unit/{monitor/test_monitor,comm/test_dist,runtime/compile,autotuning/test_autotuning}.py; values changed to one rank.
+From tests/unit/runtime/{test_ds_config_dict,test_ds_config_model,test_precision_config_loss_scale}.py,
+runtime/half_precision, runtime/zero/{test_zero_config,test_zero_leaf_module}.py, runtime/zenflow, runtime/compile,
+monitor/test_monitor.py, comm/test_dist.py, autotuning/test_autotuning.py; values changed to one rank.
 """
 
 import json
@@ -63,7 +63,12 @@ CASES: list[Case] = [
     _batch("negative micro batch", True, micro=-1),
     # test_ds_config_model.py and test_ds_config_dict.py: reading.
     Case("duplicate key", '{"train_batch_size": 1, "train_batch_size": 2}', True, "train_batch_size"),
-    Case("duplicate key in a section", '{"train_batch_size": 1, "fp16": {"enabled": false, "enabled": true}}', True, "enabled"),
+    Case(
+        "duplicate key in a section",
+        '{"train_batch_size": 1, "fp16": {"enabled": false, "enabled": true}}',
+        True,
+        "enabled",
+    ),
     Case("hjson comment", '{\n// a comment\n"train_batch_size": 1}', False),
     Case("hjson trailing comma", '{"train_batch_size": 1,}', False),
     Case("broken", '{"train_batch_size": }', True),
@@ -77,7 +82,9 @@ CASES: list[Case] = [
     _zero("deprecated cpu_offload", False, stage=2, cpu_offload=True),
     _zero("deprecated cpu_offload false", False, stage=2, cpu_offload=False),
     _zero("deprecated cpu_offload_param", False, stage=3, cpu_offload_param=True),
-    _zero("deprecated and its successor", True, stage=2, cpu_offload=True, offload_optimizer={"device": "cpu"}),
+    _zero(
+        "deprecated and its successor", True, stage=2, cpu_offload=True, offload_optimizer={"device": "cpu"}
+    ),
     _zero("deprecated pin memory", False, stage=2, cpu_offload_use_pin_memory=True),
     _zero("deprecated gather", False, stage=3, stage3_gather_fp16_weights_on_model_save=True),
     _zero("gather", False, stage=3, stage3_gather_16bit_weights_on_model_save=True),
@@ -95,17 +102,26 @@ CASES: list[Case] = [
     _zero("offload pipeline", False, stage=3, offload_optimizer={"device": "nvme", "pipeline_read": True}),
     _zero("offload device", True, "device", stage=2, offload_optimizer={"device": "gpu"}),
     _zero("offload ratio", False, stage=3, offload_optimizer={"device": "cpu", "ratio": 0.3}),
-    _zero("offload ratio at stage 2", True, "ratio", stage=2, offload_optimizer={"device": "cpu", "ratio": 0.3}),
+    _zero(
+        "offload ratio at stage 2", True, "ratio", stage=2, offload_optimizer={"device": "cpu", "ratio": 0.3}
+    ),
     _zero("offload ratio over 1", True, "ratio", stage=3, offload_optimizer={"device": "cpu", "ratio": 1.5}),
     _zero("offload param below stage 3", False, stage=2, offload_param={"device": "cpu"}),
-    _zero("offload nvme", False, stage=3, offload_param={"device": "nvme", "nvme_path": "nvme", "buffer_count": 5}),
+    _zero(
+        "offload nvme",
+        False,
+        stage=3,
+        offload_param={"device": "nvme", "nvme_path": "nvme", "buffer_count": 5},
+    ),
     _zero("offload unknown key", True, "lazy", stage=3, offload_param={"device": "cpu", "lazy": True}),
     _zero("hpz", False, stage=3, zero_hpz_partition_size=2, zero_quantized_weights=True),
     _zero("mics", True, "mics_shard_size", stage=3, mics_shard_size=2),
     _zero("loco", True, "zeropp_loco_param", stage=3, zeropp_loco_param={"err_beta": 0.8}),
     _zero("auto is dropped", False, stage=2, reduce_bucket_size="auto", overlap_comm="auto"),
     # zero/test_zero_leaf_module.py.
-    _zero("leaf module", False, stage=3, leaf_module={"classes": ["A"], "names": ["b"], "name_suffixes": ["c"]}),
+    _zero(
+        "leaf module", False, stage=3, leaf_module={"classes": ["A"], "names": ["b"], "name_suffixes": ["c"]}
+    ),
     _zero("leaf module as text", False, stage=3, leaf_module={"classes": "A"}),
     _zero("leaf module unknown key", True, "klasses", stage=3, leaf_module={"klasses": ["A"]}),
     # zenflow.
@@ -126,15 +142,38 @@ CASES: list[Case] = [
     _fp16("half a minimum", True, min_loss_scale=0.5),
     _fp16("scaler", False, initial_scale_power=8, loss_scale_window=2, hysteresis=1),
     _fp16("opt level", True, opt_level="O2"),
-    _case("fp16 master weights", False, fp16={"enabled": True, "fp16_master_weights_and_grads": True}, zero_optimization={"stage": 2}),
-    _case("fp16 master weights without zero", True, fp16={"enabled": True, "fp16_master_weights_and_grads": True}),
+    _case(
+        "fp16 master weights",
+        False,
+        fp16={"enabled": True, "fp16_master_weights_and_grads": True},
+        zero_optimization={"stage": 2},
+    ),
+    _case(
+        "fp16 master weights without zero",
+        True,
+        fp16={"enabled": True, "fp16_master_weights_and_grads": True},
+    ),
     _case("bf16", False, bf16={"enabled": True}, zero_optimization={"stage": 2}),
     _case("bfloat16", False, bfloat16={"enabled": True}),
     _case("bf16 and fp16", True, bf16={"enabled": True}, fp16={"enabled": True}),
     _case("bf16 with a loss scale", True, "bf16/loss_scale", bf16={"enabled": True, "loss_scale": 0}),
-    _case("bf16 master weights", False, bf16={"enabled": True, "bf16_master_weights_and_grads": True}, zero_optimization={"stage": 1}),
-    _case("bf16 master weights without zero", True, bf16={"enabled": True, "bf16_master_weights_and_grads": True}),
-    _case("bf16 states need bf16 weights", True, bf16={"enabled": True, "bf16_optimizer_states": True}, zero_optimization={"stage": 2}),
+    _case(
+        "bf16 master weights",
+        False,
+        bf16={"enabled": True, "bf16_master_weights_and_grads": True},
+        zero_optimization={"stage": 1},
+    ),
+    _case(
+        "bf16 master weights without zero",
+        True,
+        bf16={"enabled": True, "bf16_master_weights_and_grads": True},
+    ),
+    _case(
+        "bf16 states need bf16 weights",
+        True,
+        bf16={"enabled": True, "bf16_optimizer_states": True},
+        zero_optimization={"stage": 2},
+    ),
     _case("autocast", False, torch_autocast={"enabled": True, "dtype": "bfloat16"}),
     _case("amp", True, "amp", amp={"enabled": True, "opt_level": "O1"}),
     _case("grad accum dtype", False, data_types={"grad_accum_dtype": "fp32"}, bf16={"enabled": True}),
@@ -142,21 +181,37 @@ CASES: list[Case] = [
     _case("tensorboard", False, tensorboard=_MONITOR),
     _case("csv monitor", False, csv_monitor=_MONITOR),
     _case("wandb", False, wandb={"enabled": False, "team": "a", "project": "b", "group": "c"}),
-    _case("comet", False, comet={"enabled": False, "samples_log_interval": 7, "workspace": "w", "online": True}),
+    _case(
+        "comet", False, comet={"enabled": False, "samples_log_interval": 7, "workspace": "w", "online": True}
+    ),
     _case("empty monitors", False, tensorboard={}, wandb={}, csv_monitor={}, comet={}),
     _case("monitor unknown key", True, "path", tensorboard={"enabled": False, "path": "x"}),
-    _case("comms logger", False, comms_logger={"enabled": True, "verbose": False, "prof_all": True, "debug": False}),
+    _case(
+        "comms logger",
+        False,
+        comms_logger={"enabled": True, "verbose": False, "prof_all": True, "debug": False},
+    ),
     _case("comms logger ops", False, comms_logger={"enabled": True, "prof_ops": ["all_reduce"]}),
     _case("comms logger wrong", True, "prof_ops", comms_logger={"enabled": True, "prof_ops": "all_reduce"}),
-    _case("flops profiler", False, flops_profiler={"enabled": True, "profile_step": 1, "module_depth": -1, "top_modules": 3}),
-    _case("activation checkpointing", False, activation_checkpointing={"partition_activations": True, "number_checkpoints": 4}),
+    _case(
+        "flops profiler",
+        False,
+        flops_profiler={"enabled": True, "profile_step": 1, "module_depth": -1, "top_modules": 3},
+    ),
+    _case(
+        "activation checkpointing",
+        False,
+        activation_checkpointing={"partition_activations": True, "number_checkpoints": 4},
+    ),
     _case("checkpoint tag", False, checkpoint={"tag_validation": "Fail"}),
     _case("checkpoint tag unknown", True, "tag_validation", checkpoint={"tag_validation": "foo"}),
     _case("compile", False, compile={"deepcompile": True}),
     _case("compile backend", True, "backend", compile={"backend": "inductor"}),
     _case("compile passes", False, compile={"passes": ["z3"]}),
     _case("compile passes unknown", True, "passes", compile={"passes": ["z7"]}),
-    _case("hybrid engine", False, hybrid_engine={"enabled": True, "max_out_tokens": 512, "inference_tp_size": 1}),
+    _case(
+        "hybrid engine", False, hybrid_engine={"enabled": True, "max_out_tokens": 512, "inference_tp_size": 1}
+    ),
     _case("tensor parallel", False, tensor_parallel={"autotp_size": 1}),
     _case("timers", False, timers={"throughput": {"enabled": True, "synchronized": True}}),
     _case("timers unknown key", True, "synchronised", timers={"throughput": {"synchronised": True}}),
@@ -165,13 +220,26 @@ CASES: list[Case] = [
     _case("data efficiency", False, data_efficiency={"enabled": False, "seed": 1234}),
     # other keys of test_ds_initialize.py and the engine's tests.
     _case("optimizer", False, optimizer={"type": "AdamW", "params": {"lr": 1e-4}}),
-    _case("scheduler", False, scheduler={"type": "WarmupLR", "params": {"warmup_min_lr": 0, "warmup_max_lr": 1e-4, "warmup_num_steps": 10}}),
+    _case(
+        "scheduler",
+        False,
+        scheduler={
+            "type": "WarmupLR",
+            "params": {"warmup_min_lr": 0, "warmup_max_lr": 1e-4, "warmup_num_steps": 10},
+        },
+    ),
     _case("clipping", False, gradient_clipping=1.0),
     _case("clipping off", False, gradient_clipping=0),
     _case("communication type", False, communication_data_type="fp32"),
     _case("communication type unknown", True, "communication_data_type", communication_data_type="fp7"),
     _case("sum at stage 2", False, gradient_allreduce_op="sum", zero_optimization={"stage": 2}),
-    _case("sum at stage 3", True, "gradient_allreduce_op", gradient_allreduce_op="sum", zero_optimization={"stage": 3}),
+    _case(
+        "sum at stage 3",
+        True,
+        "gradient_allreduce_op",
+        gradient_allreduce_op="sum",
+        zero_optimization={"stage": 3},
+    ),
     # removed features.
     _case("nebula", True, "nebula", nebula={"enabled": True}),
     _case("sparse gradients", True, "sparse_gradients", sparse_gradients=True),
@@ -179,4 +247,4 @@ CASES: list[Case] = [
     _case("curriculum learning", True, "curriculum_learning", curriculum_learning={"enabled": True}),
     _case("progressive layer drop", True, "progressive_layer_drop", progressive_layer_drop={"enabled": True}),
     _case("compression", True, "compression_training", compression_training={}),
-]  # fmt: skip
+]

@@ -142,7 +142,7 @@ def test_a_long_job_is_looked_at_without_every_step() -> None:
 
     ours.rate = counted
     seen = survey(ours, 1_000_000)
-    assert calls < 6000
+    assert calls < 1000
     assert (seen.highest, seen.highest_step) == (1e-3, 1234)
     # The curve lags one step, and its last 140 are below 2e-4 of the maximum.
     assert seen.num_zero_at_end == pytest.approx(1_000_000 - 700_001, rel=1e-3)

@@ -21,6 +21,18 @@ from hotfire.rules.config.common import (
 from hotfire.rules.engine import Rule
 from hotfire.rules.evidence import Evidence, Finding, Fix, Severity
 
+#: Names that real configs use, too far from the known ones to be told by their letters.
+_MEANT = {
+    "comms_config": "comms_logger",
+    "monitor_config": "tensorboard, wandb, csv_monitor or comet",
+    "cpu_offload_params": "offload_param",
+    "cpu_offload_pin_memory": "offload_optimizer.pin_memory",
+    "opt_level": "amp.opt_level (Apex)",
+    "fp16_opt_level": "amp.opt_level (Apex)",
+    "max_grad_norm": "gradient_clipping",
+    "learning_rate": "optimizer.params.lr",
+}
+
 
 #: Names that real configs use, too far from the known ones to be told by their letters.
 _MEANT = {

@@ -8,17 +8,20 @@ from typing import Any
 
 from hotfire.dsconfig.inspection import Issue, inspect
 from hotfire.dsconfig.values import plain
+from hotfire.dsconfig.versions import parse
 from hotfire.rules.config.argument_ranges import misfits
 from hotfire.rules.config.common import config_of, dotted, drop, named, place, put, version_of
+from hotfire.rules.config.job import GIVE_THE_LOOP, refused
 from hotfire.rules.engine import Rule
 from hotfire.rules.evidence import Evidence, Finding, Fix, Location, PatchOperation, Severity
 
-#: Read without regard to case (the 1-bit ones by older versions only); every other name is looked up in
-#: torch.optim (engine.py, _configure_basic_optimizer).
+#: Read without regard to case; every other name is looked up in torch.optim (engine.py, _configure_basic_optimizer).
 _OWN_OPTIMIZERS = (
     "adam", "adamw", "lamb", "onebitadam", "onebitlamb", "zerooneadam", "adagrad", "lion", "muadam", "muadamw",
     "musgd", "muon",
 )  # fmt: skip
+#: In the sources of 0.19.6, and not in those of 0.19.8 (0.19.7 was not to be had).
+_ONE_BIT, _ONE_BIT_UNTIL = ("onebitadam", "onebitlamb", "zerooneadam"), "0.19.8"
 _TORCH_OPTIMIZERS = (
     "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "LBFGS", "Muon", "NAdam", "RAdam",
     "RMSprop", "Rprop", "SGD", "SparseAdam",
@@ -81,7 +84,12 @@ class WrongType(Rule):
 def _optimizer_type(evidence: Evidence, config: dict[str, Any]) -> Iterable[Finding]:
     section = config.get("optimizer")
     name = section.get("type") if isinstance(section, dict) else None
-    if not isinstance(name, str) or name.lower() in _OWN_OPTIMIZERS or name in _TORCH_OPTIMIZERS:
+    if not isinstance(name, str) or name in _TORCH_OPTIMIZERS:
+        return
+    if name.lower() in _ONE_BIT and parse(version_of(evidence)) >= parse(_ONE_BIT_UNTIL):
+        yield _one_bit(evidence, name)
+        return
+    if name.lower() in _OWN_OPTIMIZERS:
         return
     known = {n.lower(): n for n in (*_OWN_OPTIMIZERS, *_TORCH_OPTIMIZERS)}
     near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.75)
@@ -94,6 +102,18 @@ def _optimizer_type(evidence: Evidence, config: dict[str, Any]) -> Iterable[Find
         location=place(evidence, "/optimizer/type"),
         evidence={"key": "optimizer.type", "value": name, "nearest": known[near[0]] if near else None},
         fix=fix,
+    )
+
+
+def _one_bit(evidence: Evidence, name: str) -> Finding:
+    """DeepSpeedConfig takes the file; the engine fails when it makes the optimizer, unless the code hands one over."""
+    return Finding(
+        message=f"optimizer.type is {_shown(name)}; the 1-bit optimizers were taken out in {_ONE_BIT_UNTIL}, and "
+        f"{named(evidence)} cannot make it." + (GIVE_THE_LOOP if evidence.loop is None else ""),
+        severity=refused(evidence),
+        location=place(evidence, "/optimizer/type"),
+        evidence={"key": "optimizer.type", "value": name, "until": _ONE_BIT_UNTIL},
+        fix=Fix(description="Use AdamW.", patch=put(config_of(evidence), "/optimizer/type", "AdamW")),
     )
 
 

@@ -116,6 +116,18 @@ def test_bad_optimizer_that_nobody_has() -> None:
     assert [(o.path, o.value) for o in finding.fix.patch] == [("/deepspeed/optimizer/type", "AdamW")]
 
 
-@pytest.mark.parametrize("name", ["AdamW", "adamw", "SGD", "Lion", "OneBitAdam", "RAdam"])
+@pytest.mark.parametrize("name", ["AdamW", "adamw", "SGD", "Lion", "RAdam"])
 def test_good_optimizers(name: str) -> None:
     assert lint(WrongType, '{"train_batch_size": 8, "optimizer": {"type": "%s"}}' % name) == []  # noqa: UP031
+
+
+@pytest.mark.parametrize(
+    ("version", "loop", "severity"), [("0.19.8", None, "WARNING"), ("0.19.8", "DEEPSPEED", "ERROR")]
+)
+def test_bad_one_bit_optimizers_are_gone(version: str, loop: str | None, severity: str) -> None:
+    config = {"optimizer": {"type": "ZeroOneAdam", "params": {"lr": 1e-4}}}
+    training = {"loop": loop} if loop else {}
+    (finding,) = lint(WrongType, config, version=version, training=training)
+    assert finding.severity == severity
+    assert cured(WrongType, config, finding.fix, version=version, training=training) == []
+    assert lint(WrongType, config, version="0.19.6", training=training) == []
