@@ -6,6 +6,7 @@ pyarrow starts threads, so it is imported here and not before: only the preparat
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -23,8 +24,11 @@ ARROW_STREAM = b"\xff\xff\xff\xff"
 """How an Arrow stream begins: `datasets.save_to_disk` writes these."""
 _BATCH_BYTES = 4 << 20
 _MAX_BATCH_ROWS = 512
-_MEMORY_BYTES = 1 << 30
-"""What decoding one batch may take besides. A page names its own size, and a few kilobytes can name any."""
+_MEMORY_BYTES = 2 << 30
+"""What decoding one batch may take besides. A page names its own size, and a few kilobytes can name any.
+
+Where something loaded pyarrow earlier, half of it goes to what its memory pool reserves.
+"""
 
 
 def is_columnar(head: bytes) -> bool:
@@ -38,6 +42,9 @@ def columnar_rows(path: Path, reading: Reading) -> Iterator[RawRow]:
     Raises:
         SampleError: pyarrow is not installed, or nothing of the file can be read.
     """
+    # The other pools reserve a gigabyte of address space at once, which no limit could tell from a bomb. This
+    # one must be named before the library is loaded; set_memory_pool does not reach all of it.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     try:
         import pyarrow as pa
     except ImportError as error:
@@ -45,27 +52,36 @@ def columnar_rows(path: Path, reading: Reading) -> Iterator[RawRow]:
             "The sample is a Parquet or Arrow file and this environment lacks the package pyarrow. Install "
             "it (pip install pyarrow), or give JSON Lines."
         ) from error
-    # The default pools reserve address space by the gigabyte, which no limit could tell from a bomb.
     pa.set_memory_pool(pa.system_memory_pool())
-    with open_bytes(path) as source:
-        head = source.peek()
-        if head.startswith(ARROW_STREAM):
-            reading.container = "Arrow"
-            yield from _stream_rows(source)
-            return
-        is_parquet = head.startswith(PARQUET)
-        reading.container = "Parquet" if is_parquet else "Arrow"
-        rows = _parquet_rows if is_parquet else _file_rows
-        if stream.is_compressed(path):  # it is read from both ends
-            with tempfile.TemporaryFile() as whole:
-                shutil.copyfileobj(_Readable(source), whole)
-                if source.is_stopped or source.broken:
-                    why = source.broken or "it is too large to be unpacked"
-                    raise SampleError(_unreadable(reading.container, why))
-                yield from rows(whole)
-        else:
-            with path.open("rb") as file:
-                yield from rows(file)
+    pa.set_cpu_count(1)  # each thread's arena is 128 MiB of address space
+    pa.set_io_thread_count(1)
+    try:
+        with open_bytes(path) as source:
+            yield from _opened_rows(path, source, reading)
+    except SampleError:
+        raise
+    except (OSError, ValueError, KeyError, IndexError, OverflowError, MemoryError) as error:
+        # Damage that the readers themselves do not expect, in the names of columns for one.
+        raise SampleError(_unreadable(reading.container or "table", _words(error))) from error
+
+
+def _opened_rows(path: Path, source: ByteStream, reading: Reading) -> Iterator[RawRow]:
+    head = source.peek()
+    reading.container = "Parquet" if head.startswith(PARQUET) else "Arrow"
+    if head.startswith(ARROW_STREAM):
+        yield from _stream_rows(source)
+        return
+    rows = _parquet_rows if head.startswith(PARQUET) else _file_rows
+    if not stream.is_compressed(path):
+        with path.open("rb") as file:
+            yield from rows(file)
+        return
+    with tempfile.TemporaryFile() as whole:  # it is read from both ends
+        shutil.copyfileobj(_Readable(source), whole)
+        if source.is_stopped or source.broken:
+            why = source.broken or "it is too large to be unpacked"
+            raise SampleError(_unreadable(reading.container, why))
+        yield from rows(whole)
 
 
 class _Readable:
@@ -165,6 +181,9 @@ def _batch_rows(batches: Iterator[Any], is_stopped: Any = bool) -> Iterator[RawR
         try:
             with memory_limit(_MEMORY_BYTES):
                 batch = next(batches, None)
+                if batch is not None:
+                    # Offsets come from the file as they are: a wrong one would be read beyond the end.
+                    batch.validate(full=True)
         except (OSError, ValueError, MemoryError) as error:
             if not is_stopped():
                 problem = f"this and the rows behind it cannot be read: {_words(error)}"
