@@ -208,9 +208,7 @@ def test_rows_of_several_layouts_are_named(tmp_path: Path) -> None:
 def test_reading_stops_when_its_time_is_over(tmp_path: Path) -> None:
     path = tmp_path / "r"
     path.write_bytes(LINE * 300_000)
-    request = PrepareRequest(
-        out_dir="", model={}, data={"path": str(path)}, training={}, time_limit_s=0.5
-    )
+    request = PrepareRequest(out_dir="", model={}, data={"path": str(path)}, training={}, time_limit_s=0.5)
     started = time.monotonic()
     data = prepare_sample(request, TokenFacts(tokenizer=make_tokenizer())).evidence
     assert time.monotonic() - started < 10

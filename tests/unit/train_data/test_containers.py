@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,19 @@ def test_tables_give_back_what_was_written(tmp_path: Path, content: bytes, endin
     assert [(r.row, r.value) for r in rows] == list(enumerate(ROWS, start=1))
 
 
+@pytest.mark.parametrize("first", ["pass", "import pyarrow.parquet"], ids=["fresh", "pyarrow loaded before"])
+def test_the_memory_limit_leaves_room_in_a_fresh_process(tmp_path: Path, first: str) -> None:
+    """Its pools and threads take address space once; here, where pyarrow has run before, they have it."""
+    (tmp_path / "r").write_bytes(_parquet(CHAT))
+    code = (
+        f"{first}\nimport sys, pathlib\nfrom hotfire_workers.train.data.read import read_rows\n"
+        "print([row.problem for row in read_rows(pathlib.Path(sys.argv[1]))])"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "r")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == str([None] * len(CHAT))
+
+
 def test_nested_columns_come_as_lists_and_objects(tmp_path: Path) -> None:
     assert _values(_read(tmp_path / "r", _parquet(CHAT))) == CHAT
 
@@ -124,7 +139,7 @@ def test_a_value_repeated_by_a_dictionary_is_not_expanded_at_once(tmp_path: Path
     "content", [b"PAR1" + b"\0" * 50, b"ARROW1\0\0" + b"\1" * 50, b"\xff\xff\xff\xff\x10"]
 )
 def test_tables_that_are_none_say_so(tmp_path: Path, content: bytes) -> None:
-    with pytest.raises(SampleError, match="(Parquet|Arrow) file cannot be read: damaged"):
+    with pytest.raises(SampleError, match=r"(Parquet|Arrow) file cannot be read: damaged"):
         _read(tmp_path / "r", content)
 
 
@@ -241,7 +256,7 @@ def test_one_row_with_a_list_is_a_row(tmp_path: Path) -> None:
 
 
 def test_objects_over_several_lines_are_refused_with_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(SampleError, match="several lines. Give JSON Lines"):
+    with pytest.raises(SampleError, match=r"several lines\. Give JSON Lines"):
         _read(tmp_path / "r", "\n".join(json.dumps(row, indent=1) for row in CHAT))
 
 
@@ -295,7 +310,7 @@ def test_of_saved_splits_the_training_rows_are_taken(tmp_path: Path) -> None:
     assert _values(list(read_rows(tmp_path, reading=reading))) == CHAT[:2]
     assert reading.notes == ["of the splits train, test the rows of 'train' are taken"]
     (tmp_path / "dataset_dict.json").write_text('{"splits": ["a", "b"]}')
-    with pytest.raises(SampleError, match="has the splits a, b. Name one"):
+    with pytest.raises(SampleError, match=r"has the splits a, b\. Name one"):
         list(read_rows(tmp_path))
 
 

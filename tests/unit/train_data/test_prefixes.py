@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import pytest
@@ -14,20 +15,41 @@ from hotfire_workers.train.data.formats import Item, RowError
 from hotfire_workers.train.data.prefixes import Prefixes
 
 TEXTS = st.text(max_size=12) | st.sampled_from(
-    ["", " ", "\n", "\n\n a", "  two  ", "<|im_end|>", "a<|im_start|>b", "<|user|>\n", "\u8336\u3000", "it's 12", "\r\n"]
+    [
+        "",
+        " ",
+        "\n",
+        "\n\n a",
+        "  two  ",
+        "<|im_end|>",
+        "a<|im_start|>b",
+        "<|user|>\n",
+        "\u8336\u3000",
+        "it's 12",
+        "\r\n",
+    ]
 )
 QUICK = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 
 
+MAKERS = {
+    "qwen": families.qwen_tokenizer,
+    "deepseek": families.deepseek_tokenizer,
+    "smollm2": families.smollm2_tokenizer,
+    "glm without marks": lambda: specimens.make_tokenizer(specimens.GLM_WITH_END),
+}
+
+
+@lru_cache
 def _tokenizer(name: str) -> Any:
-    if name == "glm without marks":
-        return specimens.make_tokenizer(specimens.GLM_WITH_END)
-    return families.family(name).tokenizer
+    return MAKERS[name]()
 
 
-@pytest.mark.parametrize("name", ["qwen", "deepseek", "smollm2", "glm without marks"])
+@pytest.mark.parametrize("name", MAKERS)
 @QUICK
-@given(turns=st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=3), flag=st.sampled_from([None, False, True]))
+@given(
+    turns=st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=3), flag=st.sampled_from([None, False, True])
+)
 def test_masks_are_those_of_the_long_way(name: str, turns: list[tuple[str, str]], flag: bool | None) -> None:
     tokenizer = _tokenizer(name)
     messages = [
@@ -49,7 +71,7 @@ def test_masks_are_those_of_the_long_way(name: str, turns: list[tuple[str, str]]
     assert encode(is_short=True) == encode(is_short=False)
 
 
-@pytest.mark.parametrize("name", ["qwen", "deepseek", "smollm2", "glm without marks"])
+@pytest.mark.parametrize("name", MAKERS)
 def test_the_short_way_is_taken(name: str) -> None:
     tokenizer = _tokenizer(name)
     prefixes = Prefixes(tokenizer)

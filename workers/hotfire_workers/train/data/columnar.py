@@ -6,6 +6,7 @@ pyarrow starts threads, so it is imported here and not before: only the preparat
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -23,8 +24,11 @@ ARROW_STREAM = b"\xff\xff\xff\xff"
 """How an Arrow stream begins: `datasets.save_to_disk` writes these."""
 _BATCH_BYTES = 4 << 20
 _MAX_BATCH_ROWS = 512
-_MEMORY_BYTES = 1 << 30
-"""What decoding one batch may take besides. A page names its own size, and a few kilobytes can name any."""
+_MEMORY_BYTES = 2 << 30
+"""What decoding one batch may take besides. A page names its own size, and a few kilobytes can name any.
+
+Where something loaded pyarrow earlier, half of it goes to what its memory pool reserves.
+"""
 
 
 def is_columnar(head: bytes) -> bool:
@@ -38,6 +42,9 @@ def columnar_rows(path: Path, reading: Reading) -> Iterator[RawRow]:
     Raises:
         SampleError: pyarrow is not installed, or nothing of the file can be read.
     """
+    # The other pools reserve a gigabyte of address space at once, which no limit could tell from a bomb. This
+    # one must be named before the library is loaded; set_memory_pool does not reach all of it.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     try:
         import pyarrow as pa
     except ImportError as error:
@@ -45,8 +52,9 @@ def columnar_rows(path: Path, reading: Reading) -> Iterator[RawRow]:
             "The sample is a Parquet or Arrow file and this environment lacks the package pyarrow. Install "
             "it (pip install pyarrow), or give JSON Lines."
         ) from error
-    # The default pools reserve address space by the gigabyte, which no limit could tell from a bomb.
     pa.set_memory_pool(pa.system_memory_pool())
+    pa.set_cpu_count(1)  # each thread's arena is 128 MiB of address space
+    pa.set_io_thread_count(1)
     try:
         with open_bytes(path) as source:
             yield from _opened_rows(path, source, reading)

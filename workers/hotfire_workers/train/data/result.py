@@ -10,7 +10,7 @@ from hotfire.rules.evidence import DataEvidence, PrepareRequest, Sample
 from hotfire_workers.train.data.samples import token_view
 from hotfire_workers.train.data.sampling import Kept, Selection, comparison, distribution
 
-_MAX_VIEWED_TOKENS = 200_000
+_MAX_VIEWED_TOKENS = 60_000
 _NUM_TRIAL_ROWS = 64
 """Rows that are compared with the whole sample, where it is not known how many trials take."""
 
