@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hotfire.rules.data.length import length_fixes, num_lost
+from hotfire.rules.data.sides import both_sides
 from hotfire.rules.engine import Rule, Skip
 from hotfire.rules.evidence import Evidence, Finding, Location, Severity
 from hotfire.rules.wording import listed, percent
@@ -33,6 +34,7 @@ class AnswerTruncated(Rule):
     severity = Severity.ERROR
     needs = ("data",)
 
+    @both_sides
     def examine(self, evidence: Evidence) -> Iterable[Finding]:
         """ERROR where whole answers go in 5 % of the rows, or parts in half of them; INFO below 1 %."""
         data = evidence.data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from hotfire.rules.data.sides import both_sides
 from hotfire.rules.engine import Rule, Skip
 from hotfire.rules.evidence import DataEvidence, Evidence, Finding, Fix, Location, PreparedRow, Severity
 from hotfire.rules.remedy import given, set_value
@@ -35,6 +36,7 @@ class DoubleBos(Rule):
     severity = Severity.WARNING
     needs = ("data",)
 
+    @both_sides
     def examine(self, evidence: Evidence) -> Iterable[Finding]:
         """One finding for doubled starts, one for a BOS inside of answers."""
         data = evidence.data

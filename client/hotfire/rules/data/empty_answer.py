@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from hotfire.rules.data.sides import both_sides
 from hotfire.rules.engine import Rule, Skip
 from hotfire.rules.evidence import Evidence, Finding, Fix, Location, Severity
 from hotfire.rules.wording import listed, percent
@@ -34,6 +35,7 @@ class EmptyAnswer(Rule):
     severity = Severity.ERROR
     needs = ("data",)
 
+    @both_sides
     def examine(self, evidence: Evidence) -> Iterable[Finding]:
         """ERROR where half of the rows train an empty answer; WARNING below, INFO below one in a thousand."""
         data = evidence.data

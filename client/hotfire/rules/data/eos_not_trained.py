@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from hotfire.rules.data.sides import both_sides
 from hotfire.rules.engine import Rule, Skip
 from hotfire.rules.evidence import DataEvidence, Evidence, Finding, Fix, Location, PreparedRow, Severity
-from hotfire.rules.remedy import set_value
+from hotfire.rules.remedy import has, remove, set_value
 from hotfire.rules.wording import listed, percent
 
 #: Above this share the model does not learn to stop; below, it merely sees it less often.
@@ -37,21 +38,28 @@ class EosNotTrained(Rule):
     severity = Severity.ERROR
     needs = ("data",)
 
+    @both_sides
     def examine(self, evidence: Evidence) -> Iterable[Finding]:
         """One finding for end tokens without a label, one for answers without an end token."""
         data = evidence.data
         assert data is not None
         if data.format == "TEXT":
             raise Skip("plain text has no answer that must end")
-        rows = [row for row in data.rows if not row.empty_answer]
+        # Where labels are shifted the one of the end token is elsewhere: mask-misaligned tells of that.
+        rows = [
+            row
+            for row in data.rows
+            if not row.empty_answer and not row.labels_shifted and row.num_answers != 0
+        ]
         masked = [row for row in rows if _is_masked(data, row)]
         absent = [row for row in rows if row.has_end_token is False]
         if not masked and not absent and not any(_is_known(row) for row in rows):
             raise Skip("whether the rows end with an end token is not known")
         if masked:
             yield _masked_finding(evidence, data, rows, masked)
-        if absent:
-            yield _absent_finding(data, rows, absent)
+        if absent and not (data.format == "PREFERENCE" and _is_plain(data)):
+            # Trainers of preferences put the end token behind plain answers themselves.
+            yield _absent_finding(evidence, data, rows, absent)
 
 
 def _masked_finding(
@@ -66,7 +74,13 @@ def _masked_finding(
             description="Pad labels by position instead of masking every pad id.",
             patch=[set_value(evidence, "/training/collator", "PADDING")],
         )
-        alternatives = [Fix(description="Give the tokenizer a pad token of its own (training.pad_token).")]
+        free = evidence.model.pad_candidates if evidence.model else []
+        alternatives = [
+            Fix(
+                description="Give the tokenizer a pad token of its own (training.pad_token).",
+                patch=[set_value(evidence, "/training/pad_token", token) for token in free[:1]],
+            )
+        ]
     else:
         why = (
             "it stands outside the template's {% generation %} block"
@@ -91,8 +105,27 @@ def _masked_finding(
     )
 
 
-def _absent_finding(data: DataEvidence, rows: list[PreparedRow], absent: list[PreparedRow]) -> Finding:
+def _absent_finding(
+    evidence: Evidence, data: DataEvidence, rows: list[PreparedRow], absent: list[PreparedRow]
+) -> Finding:
     severity, lowered = _severity(rows, absent)
+    if (
+        data.format == "PROMPT_COMPLETION"
+        and _is_plain(data)
+        and (evidence.training or {}).get("completion_only_loss")
+    ):
+        severity = Severity.WARNING
+        lowered = (
+            " Lowered to a warning: TRL's SFTTrainer appends it to plain completions; other loops do not."
+        )
+    alternatives = []
+    if (data.extra.get("template") or {}).get("has_own") and has(evidence, "/training/chat_template"):
+        alternatives.append(
+            Fix(
+                description="Use the template that lies in the model folder.",
+                patch=[remove("/training/chat_template")],
+            )
+        )
     return Finding(
         message=f"{len(absent)} of {len(rows)} answers ({percent(len(absent), len(rows))}) do not end with "
         "an end token. "
@@ -103,7 +136,13 @@ def _absent_finding(data: DataEvidence, rows: list[PreparedRow], absent: list[Pr
         fix=Fix(
             description="Append the tokenizer's end token to every answer, or use a chat template that does."
         ),
+        alternatives=alternatives,
     )
+
+
+def _is_plain(data: DataEvidence) -> bool:
+    """No conversations: nothing but the job's own code could end the answers."""
+    return not data.extra.get("roles")
 
 
 def _severity(rows: list[PreparedRow], affected: list[PreparedRow]) -> tuple[Severity, str]:

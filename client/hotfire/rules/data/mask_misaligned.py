@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hotfire.rules.data.prompt_in_loss import mask_is_lost
+from hotfire.rules.data.sides import both_sides
 from hotfire.rules.engine import Rule, Skip
 from hotfire.rules.evidence import DataEvidence, Evidence, Finding, Fix, Location, PreparedRow, Severity
 from hotfire.rules.wording import counted, listed, percent
@@ -39,6 +40,7 @@ class MaskMisaligned(Rule):
     severity = Severity.ERROR
     needs = ("data",)
 
+    @both_sides
     def examine(self, evidence: Evidence) -> Iterable[Finding]:
         """One finding for labels that are other tokens, one for text that is not the answer, one for turns."""
         data = evidence.data

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from hotfire.rules.data.hollow import LOST_INDEX, LOST_INDEX_REMEDY
 from hotfire.rules.data.length import is_truncated, length_fixes
+from hotfire.rules.data.sides import both_sides
 from hotfire.rules.engine import Rule, Skip
 from hotfire.rules.evidence import (
     DataEvidence,
@@ -53,6 +54,7 @@ class NoSupervisedTokens(Rule):
     severity = Severity.ERROR
     needs = ("data",)
 
+    @both_sides
     def examine(self, evidence: Evidence) -> Iterable[Finding]:
         """Counts rows without a label, then micro-batches as they ran."""
         data = evidence.data

@@ -60,10 +60,11 @@ class TemplateMismatch(Rule):
             yield foreign
         if data.format not in (*_CHAT, "TOKENIZED"):
             return
-        if data.extra.get("num_doubled_prefix_rows"):
+        num_hollow = len(hollow_rows(data))  # no-supervised-tokens tells of them
+        if (data.extra.get("num_doubled_prefix_rows") or 0) > num_hollow:
             yield _doubled_finding(evidence, data)
         missing = data.extra.get("num_missing_prefix_rows") or 0
-        if missing > len(hollow_rows(data)) and foreign is None:
+        if missing > num_hollow and foreign is None:
             yield _missing_finding(evidence, data, missing)
         if template.get("lacks_bos") and data.format in _CHAT and not _begin_with_bos(data):
             yield _without_bos_finding(evidence, data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from hotfire.rules.data.sides import both_sides
 from hotfire.rules.engine import Rule, Skip
 from hotfire.rules.evidence import Evidence, Finding, Fix, Location, Severity
 from hotfire.rules.wording import counted, listed
@@ -32,6 +33,7 @@ class TokenOutOfRange(Rule):
     severity = Severity.ERROR
     needs = ("data", "model")
 
+    @both_sides
     def examine(self, evidence: Evidence) -> Iterable[Finding]:
         """Compares the largest and smallest id of every row with the rows of the embedding."""
         data, model = evidence.data, evidence.model

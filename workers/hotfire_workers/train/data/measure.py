@@ -132,14 +132,16 @@ class Measure:
 
     def _bos_in_answer(self, encoded: Encoded, num_leading: int) -> bool:
         # Where one token is both (GPT-2) it ends the answer; without a mask, no answer is known.
-        if not self.masked or self.bos_token_id is None or self.bos_token_id in self.end_token_ids:
+        bos = self.bos_token_id
+        if not self.masked or bos is None or bos in self.end_token_ids:
             return False
-        return any(
-            token == self.bos_token_id and label != IGNORED
-            for token, label in zip(
-                encoded.input_ids[num_leading:], encoded.labels[num_leading:], strict=True
-            )
-        )
+        ids, labels = encoded.input_ids, encoded.labels
+        if ids.count(bos) == num_leading:
+            return False
+        behind = [label for i, label in zip(ids[num_leading:], labels[num_leading:], strict=True) if i == bos]
+        num_inside = sum(label != IGNORED for label in behind)
+        # More than one outside of the answers: it begins every turn (SmolLM2's BOS is <|im_start|>).
+        return num_inside > 0 and len(behind) - num_inside <= (0 if num_leading else 1)
 
     def _end_token(self, encoded: Encoded) -> tuple[int | None, bool | None]:
         """Finds the token that ends the last answer: (its index, whether there is one).
