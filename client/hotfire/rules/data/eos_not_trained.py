@@ -74,7 +74,13 @@ def _masked_finding(
             description="Pad labels by position instead of masking every pad id.",
             patch=[set_value(evidence, "/training/collator", "PADDING")],
         )
-        alternatives = [Fix(description="Give the tokenizer a pad token of its own (training.pad_token).")]
+        free = evidence.model.pad_candidates if evidence.model else []
+        alternatives = [
+            Fix(
+                description="Give the tokenizer a pad token of its own (training.pad_token).",
+                patch=[set_value(evidence, "/training/pad_token", token) for token in free[:1]],
+            )
+        ]
     else:
         why = (
             "it stands outside the template's {% generation %} block"

@@ -18,3 +18,15 @@ def test_bad() -> None:
 
 def test_good() -> None:
     assert check(RULE, evidence())[0] == []
+
+
+def test_bad_the_tokenizer_of_another_model() -> None:
+    given = evidence()
+    given.model.tokenizer_doubts = ["config.json has eos_token_id 151329, and the tokenizer has 512 tokens"]
+    (finding,), _ = check(RULE, given)
+    assert finding.severity is Severity.ERROR
+    assert "does not seem to be of this model" in finding.message
+    given.model.tokenizer_doubts = ["eos_token_id 2 of config.json is an ordinary token of the tokenizer"]
+    given.model.pretrained = False
+    (finding,), _ = check(RULE, given)
+    assert finding.severity is Severity.WARNING
