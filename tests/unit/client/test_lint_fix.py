@@ -204,7 +204,7 @@ def test_show_effective_resolves_merges_drops_and_draws(hotfire):
     assert "the length of the job is not known" in out
     _, out, _ = hotfire("lint", "ds.json", *options, "--show-effective", "--format", "markdown")
     assert "```diff" in out
-    code, out, _ = hotfire("lint", "ds.json", *options, "--format", "json", "--show-effective")
+    _, out, _ = hotfire("lint", "ds.json", *options, "--format", "json", "--show-effective")
     assert json.loads(out)["effective_config"]["train_batch_size"] == 32
 
 

@@ -187,7 +187,14 @@ def test_training_arguments_are_the_jobs_where_they_touch_a_step(context: RankCo
     ],
 )
 def test_precision(config: dict, training: dict, expected: str) -> None:
-    assert precision_of(config, training) == expected
+    assert precision_of(config, training, "DEEPSPEED") == expected
+
+
+@pytest.mark.parametrize("loop", ["TRAINER", "ACCELERATE"])
+@pytest.mark.parametrize("name", ["bf16", "fp16"])
+def test_accelerate_adds_the_section_that_the_arguments_ask_for(loop: str, name: str) -> None:
+    assert precision_of({"zero_optimization": {"stage": 2}}, {name: True}, loop) == name
+    assert precision_of({name: {"enabled": False}}, {name: True}, loop) == "fp32"
 
 
 def test_lines_survive_and_keep_what_is_not_finite(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def test_auto_is_filled_in_from_the_arguments() -> None:
         "gradient_clipping": "auto",
         "optimizer": {"type": "Adam", "params": {"lr": "auto", "betas": "auto", "torch_adam": True}},
     }
-    recipe = recipe_of(config, with_defaults({**ARGUMENTS, "max_grad_norm": 0.3}), 100)
+    recipe = recipe_of(config, with_defaults({**ARGUMENTS, "max_grad_norm": 0.3}), 100, loop="TRAINER")
     assert (recipe.precision, recipe.clipping) == ("bf16", 0.3)
     assert recipe.optimizer_class is torch.optim.AdamW
     assert recipe.optimizer_kwargs == {"lr": 2e-4, "betas": (0.9, 0.999)}
@@ -30,8 +30,8 @@ def test_auto_is_filled_in_from_the_arguments() -> None:
 
 
 def test_an_absent_clipping_key_is_deepspeeds_default() -> None:
-    assert recipe_of({}, with_defaults({"max_grad_norm": 0.1}), 100).clipping == 1.0
-    assert recipe_of({"gradient_clipping": 0}, ARGUMENTS, 100).clipping == 0.0
+    assert recipe_of({}, with_defaults({"max_grad_norm": 0.1}), 100, loop="TRAINER").clipping == 1.0
+    assert recipe_of({"gradient_clipping": 0}, ARGUMENTS, 100, loop="TRAINER").clipping == 0.0
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_an_absent_clipping_key_is_deepspeeds_default() -> None:
     ],
 )
 def test_optimizer_section(section: dict, expected: type) -> None:
-    recipe = recipe_of({"optimizer": section}, ARGUMENTS, 100)
+    recipe = recipe_of({"optimizer": section}, ARGUMENTS, 100, loop="TRAINER")
     assert recipe.optimizer_class is expected
     recipe.make_optimizer([torch.nn.Parameter(torch.zeros(2))])
 

@@ -16,7 +16,6 @@ from hotfire_workers.runner.channel import Channel
 from hotfire_workers.runner.collect import Collector
 from hotfire_workers.runner.watch import Limits, Stop, StopKind, Watchdog
 
-
 #: Until nothing of a trial is left after we hung up; a few milliseconds unless the machine is overloaded.
 _LET_GO_S = 10.0
 

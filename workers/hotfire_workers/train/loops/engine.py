@@ -73,7 +73,9 @@ def run_engine(context: RankContext, rows: list[dict[str, Any]]) -> None:
             if value is not None and name not in _APPLIED and name not in OURS
         ]  # fmt: skip
         config = None if context.is_reference else adapt_config(context, request.deepspeed or {})
-        recipe = recipe_of(config or request.reference_config or {}, arguments, context.total_steps)
+        recipe = recipe_of(
+            config or request.reference_config or {}, arguments, context.total_steps, loop=request.loop
+        )
         accelerator = _make_accelerator(context, config) if config and request.loop == "ACCELERATE" else None
     with writer.during("model"):
         model = load_job_model(context, dtype=torch.float32 if context.is_reference else None)

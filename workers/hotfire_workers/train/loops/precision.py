@@ -27,8 +27,14 @@ def emulate_fp16() -> bool:
     return True
 
 
-def precision_of(config: dict[str, Any], training: dict[str, Any]) -> str:
-    """The precision that a DeepSpeed config asks for, `"auto"` filled in from the training arguments.
+def precision_of(config: dict[str, Any], training: dict[str, Any], loop: str) -> str:
+    """The precision that a job trains in: `"auto"` and, where accelerate loads it, absent sections are filled in.
+
+    Args:
+        config: The DeepSpeed config.
+        training: The training arguments.
+        loop: The Trainer and accelerate add the section that the arguments ask for
+            (`DeepSpeedPlugin.set_mixed_precision`, accelerate 1.15); nobody does in a loop of one's own.
 
     Returns:
         "fp16", "bf16" or "fp32".
@@ -38,7 +44,7 @@ def precision_of(config: dict[str, Any], training: dict[str, Any]) -> str:
         if name == "bf16" and section is None:
             section = config.get("bfloat16")
         enabled = section.get("enabled", False) if isinstance(section, dict) else False
-        if enabled == "auto":
+        if enabled == "auto" or (section is None and loop != "DEEPSPEED"):
             enabled = bool(training.get(name))
         if enabled:
             return name

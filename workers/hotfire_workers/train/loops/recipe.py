@@ -59,13 +59,14 @@ class Recipe:
         ]
 
 
-def recipe_of(config: dict[str, Any], arguments: dict[str, Any], total_steps: int) -> Recipe:
+def recipe_of(config: dict[str, Any], arguments: dict[str, Any], total_steps: int, *, loop: str) -> Recipe:
     """Reads a config.
 
     Args:
         config: The DeepSpeed config; `"auto"` is filled in from the arguments.
         arguments: Values of TrainingArguments by name, defaults filled in.
         total_steps: Optimizer steps of the job.
+        loop: Which loop runs it.
     """
     section = config.get("optimizer")
     scheduler = config.get("scheduler")
@@ -76,7 +77,7 @@ def recipe_of(config: dict[str, Any], arguments: dict[str, Any], total_steps: in
         else client_schedule(arguments, total_steps)
     )
     return Recipe(
-        precision=precision_of(config, arguments),
+        precision=precision_of(config, arguments, loop),
         has_optimizer_section=isinstance(section, dict),
         has_scheduler_section=isinstance(scheduler, dict),
         optimizer_class=optimizer_class,

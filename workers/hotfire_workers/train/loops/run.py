@@ -52,7 +52,7 @@ def run_loop(request: TrialRequest, rank: int, world_size: int, writer: EventWri
             faults=Faults(request.faults, rank, request.deepspeed),
         )
         config = request.deepspeed or request.reference_config or {}
-        given = precision.precision_of(config, request.training)
+        given = precision.precision_of(config, request.training, request.loop)
         if given == "fp16" and request.emulate_fp16 and precision.emulate_fp16():
             context.emulated.append(precision.FP16_EMULATION)
         if device.type == "cpu":

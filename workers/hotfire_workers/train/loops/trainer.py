@@ -190,7 +190,9 @@ class EngineCallback(ProbingCallback):
         optimizer = engine.optimizer
         layout = layout_of(optimizer, getattr(engine, "torch_autocast_z0_gradscaler", None))
         config = trainer.accelerator.state.deepspeed_plugin.deepspeed_config
-        recipe = recipe_of(config, with_defaults(context.request.training), context.total_steps)
+        recipe = recipe_of(
+            config, with_defaults(context.request.training), context.total_steps, loop="TRAINER"
+        )
         peaks = peak_learning_rates(recipe.schedule, recipe.base_rates(optimizer), context.total_steps)
         write_facts(
             context,

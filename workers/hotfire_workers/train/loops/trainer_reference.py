@@ -30,7 +30,7 @@ def run_trainer_reference(context: RankContext, rows: list[dict[str, Any]]) -> N
     writer, request = context.writer, context.request
     with writer.during("arguments"):
         given = with_defaults(request.training)
-        recipe = recipe_of(request.reference_config or {}, given, context.total_steps)
+        recipe = recipe_of(request.reference_config or {}, given, context.total_steps, loop="TRAINER")
         on_cpu = context.device.type == "cpu"
         arguments = make_training_arguments(
             context,
