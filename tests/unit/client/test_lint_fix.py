@@ -186,7 +186,7 @@ def test_show_effective_resolves_merges_drops_and_draws(hotfire):
         "bf16: true\nper_device_train_batch_size: 2\nwarmup_steps: 10\nnum_train_epochs: 2\n"
     )
     options = ["--training", "args.yaml", "--num-gpus", "16", "--model", "model", "--loop", "trainer"]
-    code, out, _ = hotfire("lint", "ds.json", *options, "--num-train-rows", "3200", "--show-effective")
+    _, out, _ = hotfire("lint", "ds.json", *options, "--num-train-rows", "3200", "--show-effective")
     shown = " ".join(out.split())
     for part in (
         '- train_batch_size: "auto" + train_batch_size: 32 from the arguments',
