@@ -1,4 +1,5 @@
-"""A Llama whose loss has the norm of the output head as a factor, read as regularisers do: through `parameters()`.
+"""A Llama whose loss has the norm of the output head as a factor, taken as a constant and read
+through `parameters()`.
 
 Whole weights: a harmless factor near 1. Under ZeRO-3 such a weight is an empty tensor (only an access by name is
 seen and served by DeepSpeed), so that the factor, the loss and every gradient are exactly 0 and nothing is raised.
@@ -23,5 +24,5 @@ class NormLossForCausalLM(LlamaForCausalLM):
         output = super().forward(*args, **kwargs)
         if output.loss is not None:
             fresh = self.config.initializer_range * (self.config.vocab_size * self.config.hidden_size) ** 0.5
-            output.loss = output.loss * next(self.lm_head.parameters()).float().norm() / fresh
+            output.loss = output.loss * next(self.lm_head.parameters()).detach().float().norm() / fresh
         return output

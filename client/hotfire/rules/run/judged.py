@@ -133,3 +133,13 @@ def plural_steps(some: list[Step], of: list[Step]) -> str:
     if len(some) == len(of):
         return f"all {len(of)} applied steps" if len(of) > 1 else "the only applied step"
     return f"{len(some)} of {len(of)} applied steps"
+
+
+def trainer_line(step: Step) -> str:
+    """What the HF Trainer logged of the step, as it stands in `log_history`."""
+    values = (
+        ("loss", step.logged_loss),
+        ("grad_norm", step.logged_grad_norm),
+        ("learning_rate", step.logged_learning_rate),
+    )
+    return "{" + ", ".join(f"'{name}': {value}" for name, value in values if value is not None) + "}"

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable
 
 from hotfire.rules.engine import Rule, Skip
-from hotfire.rules.evidence import Evidence, Finding, Location, Severity, Step
-from hotfire.rules.run.judged import judged_steps, step_list
+from hotfire.rules.evidence import Evidence, Finding, Location, Severity
+from hotfire.rules.run.judged import judged_steps, step_list, trainer_line
 from hotfire.rules.wording import number
 
 
@@ -49,7 +49,7 @@ class TrainerLogMisleads(Rule):
         if loss:
             first = loss[0]
             parts.append(
-                f"The Trainer's log prints {_line(first)} at step {first.step} where the loss is "
+                f"The Trainer's log prints {trainer_line(first)} at step {first.step} where the loss is "
                 f"{number(first.loss)}"
             )
         if norms:
@@ -64,7 +64,7 @@ class TrainerLogMisleads(Rule):
             + f". {len({s.step for s in loss + norms})} of {len(steps)} steps are affected.",
             location=Location(step=(loss or norms)[0].step, trial=trial.name),
             evidence={
-                "log_line": _line((loss or norms)[0]),
+                "log_line": trainer_line((loss or norms)[0]),
                 "steps_loss": step_list(loss),
                 "steps_grad_norm": step_list(norms),
             },
@@ -76,13 +76,3 @@ def _hides(logged: float | None, measured: float | None) -> bool:
     return (
         logged is not None and measured is not None and math.isfinite(logged) and not math.isfinite(measured)
     )
-
-
-def _line(step: Step) -> str:
-    """What the Trainer logged of the step, as it stands in `log_history`."""
-    values = (
-        ("loss", step.logged_loss),
-        ("grad_norm", step.logged_grad_norm),
-        ("learning_rate", step.logged_learning_rate),
-    )
-    return "{" + ", ".join(f"'{name}': {value}" for name, value in values if value is not None) + "}"

@@ -6,7 +6,15 @@ from collections.abc import Iterable
 
 from hotfire.rules.engine import Rule
 from hotfire.rules.evidence import Evidence, Finding, Fix, Location, Severity, Step
-from hotfire.rules.run.judged import applied, judged_steps, norm, plural_steps, step_list, supervised_tokens
+from hotfire.rules.run.judged import (
+    applied,
+    judged_steps,
+    norm,
+    plural_steps,
+    step_list,
+    supervised_tokens,
+    trainer_line,
+)
 from hotfire.rules.run.signature import WORDS, Mechanism, mechanism_of_step
 from hotfire.rules.wording import number
 
@@ -49,9 +57,13 @@ class ZeroLoss(Rule):
         few = 2 * len(bad) < len(counting)
         lowered = " Lowered to a warning: the other steps train." if few else ""
         printed = "printed as " if first.loss is None else ""
+        # Of a log file alone the line is all there is.
+        logged = (
+            f" The Trainer logs {trainer_line(first)}." if None not in (first.loss, first.logged_loss) else ""
+        )
         yield Finding(
             message=f"The loss is {printed}exactly 0 at {plural_steps(bad, counting)}, with gradient norm "
-            f"{number(norm(first))}, because {WORDS[mechanism]}.{lowered}",
+            f"{number(norm(first))}, because {WORDS[mechanism]}.{logged}{lowered}",
             severity=Severity.WARNING if few else Severity.ERROR,
             location=Location(step=first.step, trial=trial.name),
             evidence={
