@@ -81,6 +81,7 @@ def adapt(job: Job, slot: Slot) -> Adapted:
     _ranks(adapted, plan, slot)
     _batch(adapted, world_size)
     _zero(adapted, slot)
+    _other_engines(adapted, slot)
     if slot.is_cpu and adapted.dtype == "fp16":
         adapted.emulate_fp16 = True
     return adapted
@@ -148,6 +149,11 @@ def _zero(adapted: Adapted, slot: Slot) -> None:
                         f"/deepspeed/zero_optimization/{key}",
                         "its kernels exist for CUDA only, and this is a CPU",
                     )
+
+
+def _other_engines(adapted: Adapted, slot: Slot) -> None:
+    """Other ways to divide the work than among data-parallel ranks, and engines that a CPU does not have."""
+    config, ranks = adapted.config, adapted.num_ranks
     parallel = config.get("tensor_parallel")
     if isinstance(parallel, dict) and _above(parallel.get("autotp_size"), 1):
         adapted.change(

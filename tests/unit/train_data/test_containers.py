@@ -337,7 +337,9 @@ def test_a_state_that_points_outside_is_refused(tmp_path: Path) -> None:
 
 def test_what_real_datasets_wrote(tmp_path: Path) -> None:
     """Against the library itself, where it is installed."""
-    datasets = pytest.importorskip("datasets")
+    datasets = pytest.importorskip(
+        "datasets", reason="compares with the datasets library, which Hotfire does without"
+    )
     folder = tmp_path / "saved"
     made = datasets.DatasetDict({"train": datasets.Dataset.from_list(CHAT)})
     made.save_to_disk(str(folder), num_shards={"train": 2})

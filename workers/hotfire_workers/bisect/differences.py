@@ -119,11 +119,6 @@ def without(document: Mapping[str, Any], changes: Patch, taken: Patch) -> Patch:
     return left
 
 
-def num_keys(document: Mapping[str, Any], changes: Patch) -> int:
-    """How many keys the changes touch, those within objects counted one by one."""
-    return len(all_keys(document, changes))
-
-
 def all_keys(document: Mapping[str, Any], changes: Patch) -> list[str]:
     """Pointers of the keys that the changes touch, down to the last object."""
     while (split := finer(document, changes)) is not None:

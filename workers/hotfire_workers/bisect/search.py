@@ -16,7 +16,6 @@ from hotfire_workers.bisect.differences import (
     by_section,
     differences,
     finer,
-    num_keys,
     with_mirrors,
     without,
     working_configs,
@@ -70,7 +69,7 @@ class Bisection:
             changes, idle = differences(self._document, config)
             if not changes:
                 continue
-            seen_keys = max(seen_keys, num_keys(self._document, changes))
+            seen_keys = max(seen_keys, len(all_keys(self._document, changes)))
             if self._cure(changes) is not None:
                 return self._between(name, changes, idle, cure)
             if self._stopped is not None:

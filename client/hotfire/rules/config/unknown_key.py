@@ -34,19 +34,6 @@ _MEANT = {
 }
 
 
-#: Names that real configs use, too far from the known ones to be told by their letters.
-_MEANT = {
-    "comms_config": "comms_logger",
-    "monitor_config": "tensorboard, wandb, csv_monitor or comet",
-    "cpu_offload_params": "offload_param",
-    "cpu_offload_pin_memory": "offload_optimizer.pin_memory",
-    "opt_level": "amp.opt_level (Apex)",
-    "fp16_opt_level": "amp.opt_level (Apex)",
-    "max_grad_norm": "gradient_clipping",
-    "learning_rate": "optimizer.params.lr",
-}
-
-
 class UnknownKey(Rule):
     """The config has a key that DeepSpeed does not know.
 

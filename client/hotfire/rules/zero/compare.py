@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -38,15 +37,12 @@ class Agreement:
 
 def compare(trial: Trial, reference: Trial) -> Agreement:
     """Compares step by step, as long as both have the same weights and take the same rows."""
-    ours = trial.steps
-    if _norms_are_scaled(trial):
-        ours = [dataclasses.replace(s, grad_norm=None, grad_norm_measured=None) for s in ours]
-    pairs = _same_state(ours, reference.steps)
+    pairs = _same_state(trial.steps, reference.steps)
     if not pairs:
         return Agreement(agrees=None, reason="they have no step in common")
     loss_gap = _gap(pairs[0][0].loss, pairs[0][1].loss)
     norm_gap = next(
-        (gap for a, b in pairs if (gap := _gap(_norm(a), _norm(b))) is not None),
+        (gap for a, b in pairs if (gap := _gap(*_norms(a, b))) is not None),
         None,
     )
     if loss_gap is None and norm_gap is None:
@@ -74,17 +70,14 @@ def _disagreement(
     if loss_gap is not None and loss_gap > STEP_ONE_GAP:
         return f"the loss differs by {percent(loss_gap, 1)} at step {first}"
     if norm_gap is not None and norm_gap > STEP_ONE_GAP:
-        a, b = next((a, b) for a, b in pairs if _gap(_norm(a), _norm(b)) is not None)
-        return (
-            f"the gradient norm differs by {percent(norm_gap, 1)} at step {a.step} "
-            f"({number(_norm(a))} against {number(_norm(b))})"
-        )
+        a, b = next((a, b) for a, b in pairs if _gap(*_norms(a, b)) is not None)
+        return f"the gradient norm differs by {percent(norm_gap, 1)} at step {a.step} ({_norm_words(a, b)})"
     second = [(a, b) for a, b in pairs if a.phase is not Phase.PEAK][1:2]
     for a, b in second:
-        if (gap := _gap(_norm(a), _norm(b))) is not None and gap > _STEP_TWO_NORM_GAP:
+        if (gap := _gap(*_norms(a, b))) is not None and gap > _STEP_TWO_NORM_GAP:
             return (
-                f"the gradient norm differs by {percent(gap, 1)} at step {a.step} "
-                f"({number(_norm(a))} against {number(_norm(b))}), from weights that agree"
+                f"the gradient norm differs by {percent(gap, 1)} at step {a.step} ({_norm_words(a, b)}), "
+                "from weights that agree"
             )
     for a, b in pairs:
         if _updates_differ(a, b):
@@ -100,12 +93,6 @@ def _disagreement(
         gap, step = gaps[-1]
         return f"the losses drift apart: {percent(gap, 1)} at step {step.step}"
     return None
-
-
-def _norms_are_scaled(trial: Trial) -> bool:
-    """torch_autocast in fp16: ZeRO's own norm still carries the scale of torch's scaler."""
-    section = (trial.effective_config or {}).get("torch_autocast")
-    return isinstance(section, dict) and bool(section.get("enabled")) and section.get("dtype") == "float16"
 
 
 def _same_state(ours: list[Step], theirs: list[Step]) -> list[tuple[Step, Step]]:
@@ -130,9 +117,18 @@ def _same_rows(a: Step, b: Step) -> bool:
     return rows_a == rows_b if known else a.step == b.step
 
 
-def _norm(step: Step) -> float | None:
-    """Ours, measured before clipping; ZeRO-0 in fp32 has no other."""
-    return step.grad_norm_measured if step.grad_norm_measured is not None else step.grad_norm
+def _norms(a: Step, b: Step) -> tuple[float | None, float | None]:
+    """Two norms of one kind: ours, measured before clipping; the engine's only where neither has ours.
+
+    What an engine reports beside a norm that we cannot measure may carry a loss scale (torch_autocast in fp16).
+    """
+    if a.grad_norm_measured is None and b.grad_norm_measured is None:
+        return a.grad_norm, b.grad_norm
+    return a.grad_norm_measured, b.grad_norm_measured
+
+
+def _norm_words(a: Step, b: Step) -> str:
+    return " against ".join(number(norm) for norm in _norms(a, b))
 
 
 def _gap(a: float | None, b: float | None) -> float | None:

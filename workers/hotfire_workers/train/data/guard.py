@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-try:
-    import resource
-except ImportError:  # not a POSIX system: then nothing bounds the memory
-    resource = None  # type: ignore[assignment]
 
 _STATM = Path("/proc/self/statm")
 
@@ -54,7 +50,7 @@ def memory_limit(extra_bytes: int) -> Iterator[None]:
     A file of a few kilobytes can name a page of many gigabytes; only the allocation tells. A limit that is
     lower already stays.
     """
-    if resource is None or not _STATM.exists():
+    if not _STATM.exists():
         yield
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)

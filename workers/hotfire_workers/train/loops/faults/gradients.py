@@ -88,6 +88,7 @@ def _shard(parameter: nn.Parameter, piece: torch.Tensor, whole: torch.Tensor) ->
     if hasattr(parameter, "ds_tensor"):
         start = dist.get_rank() * piece.numel()
     else:
+        # DeepSpeed has no public name for where a shard begins.
         start = parameter._hp_mapping.lp_fragment_address.start  # noqa: SLF001
     part = whole[start : start + piece.numel()].to(piece.dtype)
     return torch.nn.functional.pad(part, (0, piece.numel() - part.numel()))

@@ -1,6 +1,6 @@
 """Runs every case of tests/zero_cases with real trials and writes the table of docs/zero-verdict.md.
 
-python scripts/zero_verdict.py [NAME ...]     # with names: only those, and nothing is written
+python -m tests.zero_cases [NAME ...]     # with names: only those, and nothing is written
 """
 
 from __future__ import annotations
@@ -10,17 +10,13 @@ import sys
 from pathlib import Path
 
 from google.protobuf import struct_pb2
+from tests.zero_cases.bed import make_bed
+from tests.zero_cases.running import Case, Outcome, find_cases, problems, run_case, warm_bench
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from hotfire import wire
+from hotfire_workers.train.imports import default_cache_dir
 
-from tests.zero_cases.bed import make_bed  # noqa: E402
-from tests.zero_cases.running import Case, Outcome, find_cases, problems, run_case, warm_bench  # noqa: E402
-
-from hotfire import wire  # noqa: E402
-from hotfire_workers.train.imports import default_cache_dir  # noqa: E402
-
-_PAGE = ROOT / "docs" / "zero-verdict.md"
+_PAGE = Path(__file__).resolve().parents[2] / "docs" / "zero-verdict.md"
 _BEGIN, _END = "<!-- table: begin -->", "<!-- table: end -->"
 _HEAD = (
     "| case | what is wrong | guilty | keys | verified patch | trials | of them for the search | seconds "
