@@ -14,13 +14,14 @@ from hotfire.v1 import preflight_service_pb2 as service_pb2
 from hotfire_service import context as call
 from hotfire_service import errors
 from hotfire_service.admission import identity, numbers, sources
+from hotfire_service.admission.contents import contents_of
 from hotfire_service.admission.queueing import queue_progress
 from hotfire_service.admission.shape import Violations, check_shape
 from hotfire_service.admission.start import StartCheck, check_start
 from hotfire_service.settings import ServiceSettings
 from hotfire_service.store.aio import AsyncLedger
 from hotfire_service.store.artifacts import ArtifactStore
-from hotfire_service.store.calls import NewPreflight, fingerprint
+from hotfire_service.store.calls import NewPreflight
 from hotfire_service.store.keys import key_id
 from hotfire_service.store.records import new_id
 
@@ -67,7 +68,7 @@ class Admission:
                 return Admitted(earlier=earlier)
 
         artifacts = await self._check_spec(request, violations)
-        pool, progress = await self._pool(request.spec.plan, violations)
+        name, pool, progress = await self._pool(request.spec.plan, violations)
         violations.raise_if_any()
 
         spec = spec_pb2.PreflightSpec()
@@ -79,7 +80,7 @@ class Admission:
             preflight_id=request.preflight_id if request.HasField("preflight_id") else new_id(),
             tenant=tenant,
             spec=spec,
-            pool=pool,
+            pool=name,
             queue_timeout_s=plan_of(spec.plan).queue_timeout_s,
             body_hash=body_hash,
             request_id=request.request_id,
@@ -87,6 +88,7 @@ class Admission:
             artifacts=artifacts,
             progress=progress,
             max_active=self._settings.max_active,
+            contents=await asyncio.to_thread(contents_of, spec, pool),
         )
         await self._answer_now(new, start)
         return Admitted(new=new)
@@ -126,8 +128,8 @@ class Admission:
 
     async def _pool(
         self, plan: spec_pb2.PlanSpec, violations: Violations
-    ) -> tuple[str, preflight_pb2.Progress]:
-        """The pool, and what to say about the wait."""
+    ) -> tuple[str, service_pb2.Pool | None, preflight_pb2.Progress]:
+        """The pool's name, the pool if it has a worker, and what to say about the wait."""
         name = plan.pool if plan.HasField("pool") else self._settings.default_pool
         pools = {pool.name: pool for pool in await self._ledger.pools()}
         known = sorted({*pools, *self._settings.pools, self._settings.default_pool})
@@ -137,7 +139,7 @@ class Admission:
             )
         pool = pools.get(name)
         num_queued = pool.num_queued if pool is not None else 0
-        return name, queue_progress(name, pool, num_others=num_queued)
+        return name, pool, queue_progress(name, pool, num_others=num_queued)
 
     async def _keep_rows(self, data: spec_pb2.DataSpec, tenant: str, *, stored: bool) -> str:
         """Inline rows become an artifact, as JSON Lines. Returns its sha256.
@@ -168,8 +170,8 @@ class Admission:
         """Finishes it at once where the answer is known already."""
         if start.report is not None:
             new.report = start.report
-        elif new.spec.plan.allow_cached:
-            cached = await self._ledger.cached(new.tenant, fingerprint(new.spec, new.pool))
+        elif new.spec.plan.allow_cached and new.fingerprint:
+            cached = await self._ledger.cached(new.tenant, new.fingerprint)
             if cached is not None:
                 new.report = cached.report
                 new.cached_from = cached.name

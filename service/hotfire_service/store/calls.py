@@ -45,20 +45,28 @@ class NewPreflight:
     cached_from: str = ""
     max_active: int = 0
     """Most queued and running preflights of the tenant; 0: any number."""
+    contents: str | None = None
+    """Fingerprint of what the spec names and what the pool runs on; None: it is not known."""
 
     @property
     def key(self) -> str:
         """The key id."""
         return key_id(self.tenant, self.preflight_id)
 
+    @property
+    def fingerprint(self) -> str:
+        """What two preflights with the same answer share; empty where that is not known.
 
-def fingerprint(spec: spec_pb2.PreflightSpec, pool: str) -> str:
-    """What two preflights with the same answer share: the spec without how long it may wait, and the pool."""
-    copy = records.without_rows(spec)
-    for name in ("allow_cached", "queue_timeout", "time_budget"):
-        copy.plan.ClearField(name)
-    copy.plan.pool = pool
-    return hashlib.sha256(copy.SerializeToString(deterministic=True)).hexdigest()
+        The spec without how long it may wait, the pool, and the contents.
+        """
+        if self.contents is None:
+            return ""
+        copy = records.without_rows(self.spec)
+        for name in ("allow_cached", "queue_timeout", "time_budget"):
+            copy.plan.ClearField(name)
+        copy.plan.pool = self.pool
+        content = copy.SerializeToString(deterministic=True) + self.contents.encode()
+        return hashlib.sha256(content).hexdigest()
 
 
 def create(new: NewPreflight, keys: Keys, settings: StoreSettings) -> list[Argument]:
@@ -74,7 +82,7 @@ def create(new: NewPreflight, keys: Keys, settings: StoreSettings) -> list[Argum
         "queue_timeout_ms": _ms(new.queue_timeout_s),
         "ttl_ms": _ms(settings.record_ttl_s),
         "events_maxlen": settings.events_maxlen,
-        "fingerprint": fingerprint(new.spec, new.pool),
+        "fingerprint": new.fingerprint,
         "cached_from": new.cached_from,
     }
     progress = b""

@@ -62,7 +62,7 @@ class FakeWorker:
     pool: str = "default"
     name: str = "fake"
 
-    def beat(self) -> None:
+    def beat(self, torch: str = "2.13.0") -> None:
         self.ledger.worker_heartbeat(
             {
                 "worker": self.name,
@@ -71,7 +71,7 @@ class FakeWorker:
                 "num_devices_per_slot": 2,
                 "slots": 3,
                 "busy": 1,
-                "versions": {"torch": "2.13.0"},
+                "versions": {"torch": torch},
             }
         )
 

@@ -172,7 +172,17 @@ async def test_a_job_that_cannot_start_is_finished_at_once(stub, make_request, a
     assert await aledger.redis.llen(aledger.keys.broker_prefix + queue_name("default")) == 0
 
 
-async def test_an_answer_from_before(stub, make_request, worker):
+@pytest.fixture
+def model_file(tmp_path, worker):
+    """The model that requests name, and a worker whose libraries are known."""
+    worker.beat()
+    file = tmp_path / "model" / "config.json"
+    file.parent.mkdir()
+    file.write_text("{}")
+    return file
+
+
+async def test_an_answer_from_before(stub, make_request, worker, model_file):
     request = make_request(preflight_id="first")
     await stub.CreatePreflight(request)
     await worker.run("first", headline="It trains well")
@@ -187,6 +197,32 @@ async def test_an_answer_from_before(stub, make_request, worker):
     request.spec.plan.allow_cached = True
     request.spec.plan.num_steps = 9
     assert (await stub.CreatePreflight(request)).preflight.state == preflight_pb2.STATE_QUEUED
+
+
+@pytest.mark.parametrize("change", ["content", "libraries", "unseen"])
+async def test_no_answer_from_before_for_another_model_or_other_libraries(
+    stub, make_request, worker, model_file, change
+):
+    await stub.CreatePreflight(make_request(preflight_id="first"))
+    await worker.run("first")
+    request = make_request(preflight_id="second")
+    request.spec.plan.allow_cached = True
+    if change == "content":
+        model_file.write_text('{"vocab_size": 7}')
+    elif change == "libraries":
+        worker.beat(torch="2.14.0")
+    else:
+        model_file.unlink()
+    assert (await stub.CreatePreflight(request)).preflight.state == preflight_pb2.STATE_QUEUED
+
+
+async def test_what_cannot_be_seen_from_here_is_never_answered_from_before(stub, make_request, worker):
+    worker.beat()
+    for name in ("first", "second"):
+        request = make_request(preflight_id=name)
+        request.spec.plan.allow_cached = True
+        assert (await stub.CreatePreflight(request)).preflight.state == preflight_pb2.STATE_QUEUED
+        await worker.run(name)
 
 
 async def test_an_unexpected_error_shows_nothing(stub, make_request, details, monkeypatch):

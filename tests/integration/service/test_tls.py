@@ -14,7 +14,7 @@ from hotfire_service.settings import ServiceSettings
 
 def certificate() -> tuple[bytes, bytes]:
     """(key, certificate) for 127.0.0.1."""
-    x509 = pytest.importorskip("cryptography.x509")
+    from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
