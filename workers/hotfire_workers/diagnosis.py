@@ -224,4 +224,4 @@ class Diagnosis:
             return
         tried = self.bench.known(verdict.recommended_patch)
         if tried is not None:
-            self.verifier.prefer(tried)
+            self.verifier.consider(tried, is_preferred=True)

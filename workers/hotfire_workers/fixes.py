@@ -93,16 +93,16 @@ class Verifier:
         if whole is not None:
             self.recommendation = self._recommend(whole)
 
-    def consider(self, tried: Tried) -> None:
-        """A patch that was found otherwise: recommended, if it cures the job and nothing as small did."""
-        known = self.recommendation
-        if tried.cures_all and (known is None or len(tried.patch) < len(known.patch)):
-            self.recommendation = self._recommend(tried)
+    def consider(self, tried: Tried, *, is_preferred: bool = False) -> None:
+        """A patch that was found otherwise: recommended, if it cures the job and nothing smaller did.
 
-    def prefer(self, tried: Tried) -> None:
-        """A patch that is the better one of its size."""
+        Args:
+            tried: What became of it.
+            is_preferred: It is the better one of its size.
+        """
         known = self.recommendation
-        if tried.cures_all and (known is None or len(tried.patch) <= len(known.patch)):
+        limit = None if known is None else len(known.patch) - (not is_preferred)
+        if tried.cures_all and (limit is None or len(tried.patch) <= limit):
             self.recommendation = self._recommend(tried)
 
     def _try_base(self) -> Tried | None:
