@@ -25,7 +25,7 @@ from hotfire_workers.runner.causes import is_out_of_memory
 from hotfire_workers.runner.collect import Collector
 from hotfire_workers.runner.watch import Limits, Stop, Watchdog
 
-POLL_S = 0.02
+POLL_S = 0.05
 _LOOK_S = 0.5
 _HANG_SHARE = 0.8
 """Of the collective time-out: the watchdog must strike first, or the waiting rank gets the blame."""
@@ -70,9 +70,7 @@ def follow(
     wait: Callable[[float], bool],
     on_step: Callable[[Step], None] | None,
 ) -> Stop | None:
-    """Follow a running trial until all ranks have written their last line, it ends, or it has to be ended.
-
-    What ranks and agent do after the last line is no evidence: nobody waits for their way out.
+    """Follow a running trial until it ends or has to be ended.
 
     Args:
         collector: Reads the ranks' files.
@@ -94,7 +92,7 @@ def follow(
         if on_step is not None:
             for step in finished:
                 on_step(step)
-        if over or collector.ended:
+        if over:
             return None
         if stop := watchdog.decide():
             return stop

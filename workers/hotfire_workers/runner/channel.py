@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import socket
-import time
 from pathlib import Path
 from typing import Any, Self
 
@@ -39,14 +37,6 @@ class Channel:
     def close(self) -> None:
         """Hang up."""
         self._socket.close()
-
-    def hang_up(self, timeout_s: float) -> None:
-        """Say that the request is over, and wait until the peer has let go of it: nothing of it is left then."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_WR)
-        deadline = time.monotonic() + timeout_s
-        while not self.closed_by_peer and time.monotonic() < deadline:
-            self.receive(deadline - time.monotonic())
 
     def send(self, **message: Any) -> None:
         """Send one message. A peer that has gone is noticed by `receive`."""

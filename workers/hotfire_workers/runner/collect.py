@@ -68,11 +68,6 @@ class Collector:
         return steps.merge(number, self._lines[number], self._request.num_ranks)
 
     @property
-    def ended(self) -> bool:
-        """Every rank wrote its last line, and none an error."""
-        return all(state.ended and not state.errors for state in self.ranks)
-
-    @property
     def failed(self) -> bool:
         """Some rank wrote an error line, or was found gone."""
         return any(state.errors or state.lost_t_ns for state in self.ranks)
@@ -102,7 +97,7 @@ class Collector:
             oom_killed: The kernel's out-of-memory killer struck meanwhile; None: not known.
         """
         self.read()
-        completed = self.ended
+        completed = all(state.ended and not state.errors for state in self.ranks)
         cause = causes.Cause() if completed else self._cause(stop, oom_killed)
         if cause.error is not None:
             cause.error.log_tail = self._log_tail(cause.error.rank)

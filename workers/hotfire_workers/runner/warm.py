@@ -16,9 +16,6 @@ from hotfire_workers.runner.channel import Channel
 from hotfire_workers.runner.collect import Collector
 from hotfire_workers.runner.watch import Limits, Stop, StopKind, Watchdog
 
-#: Until nothing of a trial is left after we hung up; a few milliseconds unless the machine is overloaded.
-_LET_GO_S = 10.0
-
 
 class _NotWarmError(Exception):
     """The warm way failed for a reason that is not the user's training: repeat it cold."""
@@ -142,7 +139,6 @@ class WarmRunner:
             stop = attend.follow(collector, watchdog, conversation.wait, on_step)
             if stop is not None and stop.kind is StopKind.HUNG and conversation.pid is not None:
                 stop = stacks.explain(stop, collector.ranks, Path(request.run_dir), conversation.pid)
-            channel.hang_up(_LET_GO_S)
         self._check_infrastructure(conversation, stop, collector)
         return collector.trial(
             launcher="warm", seconds=time.monotonic() - began, stop=stop, oom_killed=oom.struck

@@ -3,8 +3,7 @@
 Protocol, one JSON object a line. The client sends {"kind": "trial" or "prepare", "request": path of a file}
 or {"kind": "health"}. The server answers {"ev": "started", "pid"} when the child is forked and {"ev": "done",
 "status", "num_killed", "seconds"} when its tree is gone; {"ev": "health", ...}; {"ev": "refused", "text"}. A
-client that closes its end takes its request with it, running or queued; the server closes its own end when the
-request's tree is gone.
+client that closes its end takes its request with it, running or queued.
 """
 
 from __future__ import annotations
@@ -150,20 +149,16 @@ class Server:
             self._queue.append(client)
 
     def _drop(self, client: _Client) -> None:
-        """The client is gone, or done with: so is its request.
-
-        The connection is closed last: a client that waits for that knows that nothing of its request is left.
-        """
+        """The client is gone, or done with: so is its request."""
         self._selector.unregister(client.connection)
+        client.connection.close()
         self._clients.discard(client)
         if client in self._queue:
             self._queue.remove(client)
         if client is self._running:
             self._running = None
-            self._num_served += 1
             processes.kill_descendants()
             _unlock_extensions(client.started_at)
-        client.connection.close()
 
     def _collect(self, ended: dict[int, int]) -> None:
         """If the request's child has ended: kill what it left behind, answer."""
