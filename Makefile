@@ -5,7 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # pip's cap on torch (where a machine has one) and its notes about missing local folders are noise here.
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-export TORCH_EXTENSIONS_DIR ?= $(CURDIR)/.cache/torch_extensions
+# Tests and benchmarks use many caches and one folder of extensions; `make demo` sets up the one of `hotfire` itself.
+test test-all bench: export TORCH_EXTENSIONS_DIR ?= $(CURDIR)/.cache/torch_extensions
 export TOKENIZERS_PARALLELISM ?= false
 
 .PHONY: help venv extensions demo test test-all lint types stubs gen bench clean
