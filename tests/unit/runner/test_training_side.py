@@ -179,3 +179,18 @@ for pid in pids:
     assert os.waitpid(pid, 0)[0] == pid
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+
+
+@pytest.mark.parametrize("given", ["/usr/bin:/bin", f"/usr/bin:{Path(sys.executable).parent}:/bin", None])
+def test_the_interpreters_own_programs_come_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None
+) -> None:
+    """Else two ninjas of different versions compile one after the other, each anew."""
+    for name in (*imports.SETTINGS, "TORCH_EXTENSIONS_DIR"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+    monkeypatch.delenv("PATH") if given is None else monkeypatch.setenv("PATH", given)
+    Environment.current(tmp_path).apply()
+    places = os.environ["PATH"].split(os.pathsep)
+    assert places[0] == str(Path(sys.executable).parent)
+    assert places.count(places[0]) == 1
+    assert "/bin" in places

@@ -143,9 +143,16 @@ class Environment:
         return self.extensions.is_relative_to(self.folder) or libraries.current() is not None
 
     def apply(self) -> None:
-        """Set `SETTINGS` and point torch at the extension folder. Call it before torch is imported."""
+        """Set `SETTINGS` and point torch at the extension folder. Call it before torch is imported.
+
+        The interpreter's own programs come first on PATH: a ninja of another version takes a build's log for
+        foreign and compiles everything again, with and without `activate` in turn.
+        """
         for name, value in SETTINGS.items():
             os.environ.setdefault(name, value)
+        own = str(Path(sys.executable).parent)
+        others = [place for place in os.environ.get("PATH", os.defpath).split(os.pathsep) if place != own]
+        os.environ["PATH"] = os.pathsep.join([own, *others])
         self.extensions.mkdir(parents=True, exist_ok=True)
         os.environ["TORCH_EXTENSIONS_DIR"] = str(self.extensions)
 
