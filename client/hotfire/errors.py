@@ -90,9 +90,15 @@ class HotfireError(Exception):
             self.code = code
         super().__init__(message)
 
+    @property
+    def unsaid(self) -> list[Violation]:
+        """The violations; none where the message is the only one."""
+        said = {f"{v.field}: {v.description}" for v in self.violations} == {self.message}
+        return [] if said else self.violations
+
     def __str__(self) -> str:
-        """The message, then one line per violation."""
-        return "\n".join([self.message, *(f"  {v}" for v in self.violations)])
+        """The message, then one line per violation that it does not say."""
+        return "\n".join([self.message, *(f"  {v}" for v in self.unsaid)])
 
 
 # --- What never left this machine -------------------------------------------------------------------------

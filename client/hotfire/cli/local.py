@@ -47,7 +47,9 @@ def up(
         out.text(f"hotfire is up on {stack.address}\n")
         out.hint(f"allowed folders: {', '.join(map(str, dict.fromkeys(roots)))}")
         out.hint(f"logs: {stack.run_dir}")
-        out.hint(f"try: hotfire check SPEC --server {stack.address}   Ctrl-C stops everything")
+        out.hint(
+            f"elsewhere: export HOTFIRE_SERVER={stack.address}; hotfire check SPEC   Ctrl-C stops everything"
+        )
         try:
             while (failure := stack.failure) is None:
                 time.sleep(_POLL_S)

@@ -115,9 +115,7 @@ def print_error(error: HotfireError, *, as_json: bool) -> None:
     """An error, all of it: for people on standard error, for programs on standard output."""
     text = Text("error: ", style="bold red")
     text.append(clean(error.message, keep_newlines=True), style="not bold default")
-    # A server's message is the one violation itself, where there is only one.
-    said = {f"{v.field}: {v.description}" for v in error.violations} == {error.message}
-    for violation in [] if said else error.violations:
+    for violation in error.unsaid:
         text.append("\n  ")
         if violation.line is not None:
             text.append(f"line {violation.line}  ", style="dim")

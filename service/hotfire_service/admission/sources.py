@@ -96,7 +96,8 @@ def check_path(value: str, field: str, settings: ServiceSettings, violations: Vi
     ):
         violations.add(
             field,
-            f"{value[:200]!r} is outside the allowed roots: {', '.join(settings.allowed_roots)}",
+            f"{value[:200]!r} is outside the allowed roots: {', '.join(settings.allowed_roots)}; upload it, or allow "
+            "its folder with HOTFIRE_SERVICE_ALLOWED_ROOTS and HOTFIRE_WORKER_ALLOWED_ROOTS",
         )
 
 
