@@ -24,7 +24,9 @@ def preflights(found: Sequence[preflight_pb2.Preflight], *, now_s: float) -> Ren
     table = _table()
     for name in ("id", "state", "verdict", "age"):
         table.add_column(name, no_wrap=True)
-    table.add_column("headline", overflow="ellipsis", no_wrap=True)
+    # The headline alone gives way: an id that is cut cannot be used.
+    table.expand = True
+    table.add_column("headline", overflow="ellipsis", no_wrap=True, ratio=1)
     for preflight in found:
         verdict = text.enum_name(preflight.report, "verdict")
         labels = " ".join(f"{k}={v}" for k, v in sorted(preflight.labels.items()))
