@@ -30,13 +30,14 @@ def rank(
     return state
 
 
-def agent(first: tuple[int, int] | None = None, **exits: tuple[int, int]) -> dict[str, Any]:
-    """agent.json: the first failure (rank, code), and rank{r}=(code, t_ns)."""
-    return {
-        "first_failure": {"rank": first[0], "exit_code": first[1], "message": "m"} if first else None,
-        "exits": [{"pid": 100 + int(n[4:]), "exit_code": e[0], "t_ns": e[1]} for n, e in exits.items()],
-        "error": None,
-    }
+def agent(first: tuple[int, int]) -> dict[str, Any]:
+    """agent.json: the first failure (rank, code)."""
+    return {"first_failure": {"rank": first[0], "exit_code": first[1], "message": "m"}, "error": None}
+
+
+def exits(**ranks: tuple[int, int]) -> list[dict[str, Any]]:
+    """exits.jsonl: rank{r}=(code, t_ns)."""
+    return [{"pid": 100 + int(n[4:]), "exit_code": e[0], "t_ns": e[1]} for n, e in ranks.items()]
 
 
 def test_the_earliest_error_that_is_no_echo() -> None:
@@ -53,15 +54,17 @@ def test_both_raise_the_first_is_named() -> None:
 
 def test_a_killed_rank_is_named_though_the_agent_blames_its_victim() -> None:
     ranks = [rank(0, error=(6, "RuntimeError", RESET)), rank(1), rank(2)]
-    account = agent((0, 1), rank0=(1, 7), rank1=(-9, 5), rank2=(-15, 8))
-    cause = root_cause(ranks, account, oom_killed=False)
+    account, children = agent((0, 1)), exits(rank0=(1, 7), rank1=(-9, 5), rank2=(-15, 8))
+    cause = root_cause(ranks, account, children=children, oom_killed=False)
     assert (cause.outcome, cause.error.rank, cause.error.signal) == (TrialOutcome.CRASHED, 1, "SIGKILL")
     assert "not by the kernel's out-of-memory killer" in cause.error.message
 
 
 @pytest.mark.parametrize("oom_killed", [True, None])
 def test_sigkill_is_out_of_memory_when_the_kernel_says_so_or_cannot_say(oom_killed: bool | None) -> None:
-    cause = root_cause([rank(0), rank(1)], agent((1, -9), rank1=(-9, 5)), oom_killed=oom_killed)
+    cause = root_cause(
+        [rank(0), rank(1)], agent((1, -9)), children=exits(rank1=(-9, 5)), oom_killed=oom_killed
+    )
     assert cause.outcome is TrialOutcome.OUT_OF_MEMORY
     assert cause.error.rank == 1
 
@@ -96,17 +99,30 @@ def test_a_rank_found_gone() -> None:
 
 
 def test_exit_code_without_a_word() -> None:
-    cause = root_cause([rank(0, ended=True), rank(1)], agent((1, 3), rank1=(3, 5)), oom_killed=False)
+    cause = root_cause(
+        [rank(0, ended=True), rank(1)], agent((1, 3)), children=exits(rank1=(3, 5)), oom_killed=False
+    )
     assert (cause.error.type, cause.error.rank, cause.error.exit_code) == ("SilentExit", 1, 3)
 
 
+def test_an_exit_is_known_though_the_agent_was_ended_before_its_account() -> None:
+    """Its logging of a failure imports sympy: on a busy machine that takes longer than the runner waits."""
+    ranks = [rank(0, error=(6, "RuntimeError", RESET)), rank(1, error=(5, "ValueError", "bad row"))]
+    cause = root_cause(ranks, None, children=exits(rank0=(-15, 8), rank1=(1, 7)), oom_killed=False)
+    assert (cause.error.rank, cause.error.message, cause.error.exit_code) == (1, "bad row", 1)
+    cause = root_cause([rank(0), rank(1)], None, children=exits(rank0=(1, 8), rank1=(-9, 5)), oom_killed=True)
+    assert (cause.outcome, cause.error.rank) == (TrialOutcome.OUT_OF_MEMORY, 1)
+
+
 def test_a_rank_without_a_start_line_is_placed_by_elimination() -> None:
-    cause = root_cause([rank(0), RankState(1)], agent((1, -11), rank1=(-11, 5)), oom_killed=False)
+    cause = root_cause(
+        [rank(0), RankState(1)], agent((1, -11)), children=exits(rank1=(-11, 5)), oom_killed=False
+    )
     assert (cause.error.rank, cause.error.signal) == (1, "SIGSEGV")
 
 
 def test_the_agents_account_when_nothing_else_is_known() -> None:
-    account = {"first_failure": None, "exits": [], "error": "OSError: no port"}
+    account = {"first_failure": None, "error": "OSError: no port"}
     assert root_cause([RankState(0)], account, oom_killed=False).error.message == "OSError: no port"
     assert root_cause([RankState(0)], None, oom_killed=False).error.type == "LaunchError"
 

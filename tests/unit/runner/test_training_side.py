@@ -157,11 +157,12 @@ def test_setup_is_quick_when_done(tmp_path: Path) -> None:
     assert done.stdout.split()[-1] == "False"  # torch was not imported
 
 
-def test_exits_are_seen_without_being_collected() -> None:
+def test_exits_are_seen_without_being_collected(tmp_path: Path) -> None:
     code = """
-import os, signal, time
+import json, os, pathlib, signal, sys, time
 from hotfire_workers.train.exits import ExitWatch
-with ExitWatch() as watch:
+file = pathlib.Path(sys.argv[1])
+with ExitWatch(file):
     pids = []
     for n in range(3):
         pid = os.fork()
@@ -170,15 +171,16 @@ with ExitWatch() as watch:
             os.kill(os.getpid(), signal.SIGKILL) if n == 1 else os._exit(n)
         pids.append(pid)
     end = time.monotonic() + 5
-    while len(watch.exits) < 3 and time.monotonic() < end:
+    while not (file.is_file() and file.read_text().count("\\n") == 3) and time.monotonic() < end:
         time.sleep(0.01)
-assert [e["pid"] for e in watch.exits] == pids, watch.exits
-assert [e["exit_code"] for e in watch.exits] == [0, -9, 2], watch.exits
-assert watch.exits[1]["signal"] == "SIGKILL"
+exits = [json.loads(line) for line in file.read_text().splitlines()]
+assert [e["pid"] for e in exits] == pids, exits
+assert [e["exit_code"] for e in exits] == [0, -9, 2], exits
+assert exits[1]["signal"] == "SIGKILL"
 for pid in pids:
     assert os.waitpid(pid, 0)[0] == pid
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "exits.jsonl")], check=True, timeout=30)
 
 
 @pytest.mark.parametrize("given", ["/usr/bin:/bin", f"/usr/bin:{Path(sys.executable).parent}:/bin", None])

@@ -50,7 +50,7 @@ def set_aside(run_dir: Path) -> None:
     number = 1 + sum(1 for _ in run_dir.glob("attempt-*"))
     aside = run_dir / f"attempt-{number}"
     aside.mkdir()
-    for entry in ("events", "logs", "stacks", "tmp", "agent.json", "agent.log"):
+    for entry in ("events", "logs", "stacks", "tmp", "agent.json", "exits.jsonl", "agent.log"):
         with contextlib.suppress(FileNotFoundError):
             (run_dir / entry).rename(aside / entry)
 

@@ -8,6 +8,7 @@ the machine's monotonic clock, are the evidence, and the agent's account supplem
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,12 +67,12 @@ def is_out_of_memory(error_type: str, text: str) -> bool:
     return error_type.rpartition(".")[2] in _OUT_OF_MEMORY_TYPES or bool(_OUT_OF_MEMORY.search(text))
 
 
-def exits_of(agent: dict[str, Any] | None, ranks: list[RankState]) -> list[Exit]:
-    """The agent's children's exits, by rank. One child without a start line is placed by elimination."""
+def exits_of(children: Sequence[dict[str, Any]], ranks: list[RankState]) -> list[Exit]:
+    """The exits of the agent's children, by rank. One child without a start line is placed by elimination."""
     by_pid = {state.pid: state.rank for state in ranks if state.pid is not None}
     unplaced = [state.rank for state in ranks if state.pid is None]
     found = []
-    for entry in (agent or {}).get("exits") or []:
+    for entry in children:
         rank = by_pid.get(entry["pid"])
         if rank is None and len(unplaced) == 1:
             rank = unplaced[0]
@@ -80,15 +81,22 @@ def exits_of(agent: dict[str, Any] | None, ranks: list[RankState]) -> list[Exit]
     return found
 
 
-def root_cause(ranks: list[RankState], agent: dict[str, Any] | None, *, oom_killed: bool | None) -> Cause:
+def root_cause(
+    ranks: list[RankState],
+    agent: dict[str, Any] | None,
+    *,
+    children: Sequence[dict[str, Any]] = (),
+    oom_killed: bool | None,
+) -> Cause:
     """Find the root cause of a trial whose ranks did not all end, from the evidence alone.
 
     Args:
         ranks: Every rank's state.
         agent: `agent.json`; None when the agent was killed before it could write it.
+        children: `exits.jsonl`: how each of the agent's children ended, as far as it saw.
         oom_killed: The kernel's out-of-memory killer struck while the trial ran; None: not known.
     """
-    exits = exits_of(agent, ranks)
+    exits = exits_of(children, ranks)
     # Whoever wrote an error line has said more than its exit code does. A SIGTERM is the agent's, to the
     # others.
     wrote = {state.rank for state in ranks if state.errors or state.ended}

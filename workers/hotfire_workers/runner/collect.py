@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -140,7 +141,7 @@ class Collector:
             or stop.kind is StopKind.FAILED
             or (self.failed and stop.kind is not StopKind.STOPPED)
         ):
-            return causes.root_cause(self.ranks, self._agent(), oom_killed=oom_killed)
+            return causes.root_cause(self.ranks, self._agent(), children=self._exits(), oom_killed=oom_killed)
         if stop.kind is StopKind.HUNG:
             error = TrialError(type="Hung", message=stop.text, rank=stop.rank, phase=stop.phase)
             return causes.Cause(outcome=TrialOutcome.HUNG, error=error)
@@ -152,6 +153,15 @@ class Collector:
         except (OSError, ValueError):
             return None
         return account if isinstance(account, dict) else None
+
+    def _exits(self) -> list[dict[str, Any]]:
+        """How the agent's children ended; a line that was cut off with the agent is left out."""
+        found = []
+        with contextlib.suppress(OSError):
+            for line in (self._run_dir / "exits.jsonl").read_text().splitlines():
+                with contextlib.suppress(ValueError):
+                    found.append(json.loads(line))
+        return found
 
     def _log_tail(self, rank: int | None) -> list[str]:
         """Last lines of the rank's standard error; of the agent's log when no rank is to blame."""

@@ -86,7 +86,7 @@ rendezvous_handler_registry.register("hotfire", _create)
 
 
 def run_agent(request: dict[str, Any], request_path: str, entry: str = launch.ENTRY) -> int:
-    """Run one trial's ranks and write the agent's account to `agent.json` in the run directory.
+    """Run one trial's ranks and write the agent's account to `agent.json` and `exits.jsonl` in the run directory.
 
     Args:
         request: The TrialRequest as a dict.
@@ -119,7 +119,7 @@ def run_agent(request: dict[str, Any], request_path: str, entry: str = launch.EN
 
 
 def account(run_dir: Path, run: Any) -> int:
-    """Call `run` and write what became of the ranks to `agent.json`.
+    """Call `run` and write what became of the ranks to `agent.json` and `exits.jsonl`.
 
     Args:
         run_dir: Where to write.
@@ -130,7 +130,7 @@ def account(run_dir: Path, run: Any) -> int:
     """
     first_failure: dict[str, Any] | None = None
     error: str | None = None
-    with ExitWatch() as watch:
+    with ExitWatch(run_dir / "exits.jsonl"):
         try:
             run()
         except ChildFailedError as failed:
@@ -144,9 +144,7 @@ def account(run_dir: Path, run: Any) -> int:
             }
         except Exception as unexpected:  # noqa: BLE001  the agent's own failure is evidence too
             error = f"{type(unexpected).__name__}: {unexpected}"
-    (run_dir / "agent.json").write_text(
-        json.dumps({"first_failure": first_failure, "exits": watch.exits, "error": error})
-    )
+    (run_dir / "agent.json").write_text(json.dumps({"first_failure": first_failure, "error": error}))
     return 0 if first_failure is None and error is None else 1
 
 

@@ -2,11 +2,14 @@
 
 The elastic agent reports one failure only, and often the victim's. This watch looks at every child of the
 agent with `waitid(WNOWAIT)`, which tells the exit status and leaves the process for its owner to collect.
+It writes each end down at once: the agent's own account of a failure can come too late (its logging imports
+sympy, seconds on a busy machine), and then the runner ends the agent without it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import time
@@ -16,13 +19,16 @@ from typing import Any, Self
 
 
 class ExitWatch:
-    """A `with` block in which `exits` gathers how every child ended: {"pid", "exit_code", "signal", "t_ns"}.
+    """A `with` block in which a line is written for every child that ends: {"pid", "exit_code", "signal", "t_ns"}.
 
     `t_ns` is the monotonic clock, which all processes of the machine share. Use it in the main thread.
+
+    Args:
+        path: The file, JSON lines.
     """
 
-    def __init__(self) -> None:
-        self.exits: list[dict[str, Any]] = []
+    def __init__(self, path: Path) -> None:
+        self._path = path
         self._seen: set[int] = set()
         self._before: Any = None
 
@@ -47,11 +53,11 @@ class ExitWatch:
                 return
             self._seen.add(pid)
             exited = info.si_code == os.CLD_EXITED
-            self.exits.append(
-                {
-                    "pid": pid,
-                    "exit_code": info.si_status if exited else -info.si_status,
-                    "signal": None if exited else signal.Signals(info.si_status).name,
-                    "t_ns": time.monotonic_ns(),
-                }
-            )
+            line = {
+                "pid": pid,
+                "exit_code": info.si_status if exited else -info.si_status,
+                "signal": None if exited else signal.Signals(info.si_status).name,
+                "t_ns": time.monotonic_ns(),
+            }
+            with self._path.open("a") as file:
+                file.write(json.dumps(line) + "\n")
