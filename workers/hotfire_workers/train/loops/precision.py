@@ -51,6 +51,12 @@ def precision_of(config: dict[str, Any], training: dict[str, Any], loop: str) ->
     return "fp32"
 
 
+def uses_16_bits(config: dict[str, Any], precision: str) -> bool:
+    """Whether any tensor of a step has 16 bits: the whole model, or what DeepSpeed's own autocast computes."""
+    autocast = config.get("torch_autocast")
+    return precision != "fp32" or (isinstance(autocast, dict) and bool(autocast.get("enabled")))
+
+
 def dtype_of(precision: str) -> torch.dtype:
     """The torch dtype of a precision name."""
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]

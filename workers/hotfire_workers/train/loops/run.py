@@ -11,7 +11,7 @@ from torch import distributed as dist
 
 from hotfire.rules.evidence.request import TrialRequest
 from hotfire_workers.train import heap
-from hotfire_workers.train.loops import attention, precision
+from hotfire_workers.train.loops import precision, products
 from hotfire_workers.train.loops.batches import read_rows, short_of_rows
 from hotfire_workers.train.loops.context import RankContext
 from hotfire_workers.train.loops.faults import Faults
@@ -57,8 +57,8 @@ def run_loop(request: TrialRequest, rank: int, world_size: int, writer: EventWri
             context.emulated.append(precision.FP16_EMULATION)
         if device.type == "cpu":
             heap.keep_freed_memory()
-            if given != "fp32":
-                attention.compute_in_float32(writer.note if rank == 0 else lambda _: None)
+            if precision.uses_16_bits(config, given) and products.compute_in_float32() and rank == 0:
+                writer.note(products.NOTE)
         deepspeed.init_distributed(timeout=timedelta(seconds=request.collective_timeout_s))
         rows = read_rows(request.prepared_dir)
         context.total_steps = _total_steps(context, len(rows))
