@@ -492,13 +492,9 @@ FAMILIES: dict[str, Family] = {
         sparse=_experts(router="mlp.router", router_bias=True, inner=("intermediate_size",), biased=True),
     ),
     "deepseek_v2": _DEEPSEEK,
-    "deepseek_v3": Family(
-        attention=_latent, mlp=_gated(), sparse=_DEEPSEEK.sparse, is_sparse=_after_dense
-    ),
+    "deepseek_v3": Family(attention=_latent, mlp=_gated(), sparse=_DEEPSEEK.sparse, is_sparse=_after_dense),
     "glm4_moe": Family(
-        attention=_separate(
-            head_dim=None, qkv_bias="attention_bias", qk_norm="head", qk_flag="use_qk_norm"
-        ),
+        attention=_separate(head_dim=None, qkv_bias="attention_bias", qk_norm="head", qk_flag="use_qk_norm"),
         mlp=_gated(),
         sparse=_experts(shared="shared_experts", shared_inner=_shared_experts),
         is_sparse=_after_dense,
@@ -571,9 +567,7 @@ FAMILIES: dict[str, Family] = {
         norms=_AFTER,
     ),
     "exaone4": Family(attention=_separate(qk_norm="head"), mlp=_gated(), norms=_AFTER),
-    "cohere": Family(
-        attention=_cohere, mlp=_gated(), norms=("input_layernorm",), rms=False, tied=True
-    ),
+    "cohere": Family(attention=_cohere, mlp=_gated(), norms=("input_layernorm",), rms=False, tied=True),
     "stablelm": Family(attention=_stablelm, mlp=_gated(), rms=False, norm_bias=True),
     "starcoder2": Family(
         attention=_separate(qkv_bias="use_bias", out_bias="use_bias", default_bias=True),

@@ -189,5 +189,7 @@ def decoder_of(config: dict[str, Any], *, num_layers: int | None = None) -> Deco
         )
     family = FAMILIES.get(kind)
     if family is None:
-        raise UnknownArchitectureError(f"the architecture {kind!r} is not in the table of those that are counted")
+        raise UnknownArchitectureError(
+            f"the architecture {kind!r} is not in the table of those that are counted"
+        )
     return family.build(Reader(text_config(config)), num_layers)

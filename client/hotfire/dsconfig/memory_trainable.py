@@ -42,6 +42,8 @@ class Trained:
     """Scalars that an adapter adds."""
     adapter_inputs: int = 0
     """Elements for each token that adapters keep for the backward pass, over all layers."""
+    adapted_width: int = 0
+    """Widths of the inputs of all adapted layers together: what dropout before an adapter copies."""
 
     @property
     def frozen(self) -> int:
@@ -90,22 +92,26 @@ def _adapted(
     r = 8 if rank is None else int(rank)
     patterns = peft.get("rank_pattern") if isinstance(peft.get("rank_pattern"), dict) else {}
     extra = 1 if peft.get("use_dora") else 0
-    adapter = trainable = inputs = 0
+    adapter = trainable = inputs = widths = 0
     for tensor, name in _targets(model, peft):
         own = next((int(v) for k, v in (patterns or {}).items() if _ends(name, str(k))), r)
-        out, width = tensor.shape[::-1] if model.conv1d else tensor.shape
-        size = own * (out + width) + extra * out
+        size, width = _adapter_size(tensor, own, conv1d=model.conv1d)
+        size += extra * (sum(tensor.shape[-2:]) - width)
         adapter += size
         inputs += own
+        widths += width
         if not _any(never, f"{name}.lora_A.weight"):
             trainable += size
     saved = peft.get("modules_to_save") or []
+    entries = [saved] if isinstance(saved, str) else [str(entry) for entry in saved]
     copied = sum(
         tensor.size
         for tensor in model.tensors
         for name in tensor.names()
-        if any(_ends(name.rpartition(".")[0], str(entry)) for entry in ([saved] if isinstance(saved, str) else saved))
-    )  # fmt: skip
+        if any(_ends(name.rpartition(".")[0], entry) for entry in entries)
+    )
+    if model.tied and any(_ends(model.head, entry) for entry in entries):
+        copied += model.vocab * model.hidden
     base = sum(
         tensor.size
         for tensor in model.tensors
@@ -117,7 +123,18 @@ def _adapted(
         trainable=trainable + copied + base,
         adapter=adapter + copied,
         adapter_inputs=inputs,
+        adapted_width=widths,
     )
+
+
+def _adapter_size(tensor: Tensor, r: int, *, conv1d: bool) -> tuple[int, int]:
+    """(scalars of the adapter of one weight, width of its input)."""
+    if len(tensor.shape) == 3:
+        # peft 0.21 with transformers 5: one adapter for each expert, of twice the rank where two are in one.
+        experts, out, width = tensor.shape
+        return experts * r * (2 if "gate_up" in tensor.name else 1) * (out + width), width
+    out, width = tensor.shape[::-1] if conv1d else tensor.shape
+    return r * (out + width), width
 
 
 def _is_bias(peft: dict[str, Any], name: str) -> bool:
@@ -138,17 +155,13 @@ def _targets(model: Decoder, peft: dict[str, Any]) -> Iterator[tuple[Tensor, str
     numbers = None if only is None else {only} if isinstance(only, int) else set(only)
     pattern = _compiled(targets) if isinstance(targets, str) and targets != "all-linear" else None
     for tensor in model.tensors:
-        if len(tensor.shape) != 2 or not tensor.name.endswith(".weight"):
+        is_experts = len(tensor.shape) == 3
+        if len(tensor.shape) != 2 and not is_experts:
             continue
-        module = tensor.name.rpartition(".")[0]
-        if targets == "all-linear" and module in (model.embedding, model.head):
+        if targets == "all-linear" and not tensor.layers:
             continue
-        if targets != "all-linear" and pattern is None and not any(_ends(module, str(t)) for t in targets):
-            # Names in a list may carry a layer's number.
-            if not any("." in str(t) for t in targets):
-                continue
         for layer, name in zip(tensor.layers or (None,), tensor.names(), strict=True):
-            at = name.rpartition(".")[0]
+            at = name if is_experts else name.removesuffix(".weight")
             if numbers is not None and layer not in numbers:
                 continue
             if pattern is not None and not pattern.fullmatch(at):
