@@ -23,6 +23,8 @@ from hotfire.dsconfig.states import Placement, states_of
 
 #: Fragments and rounding of the caching allocator, on top of what is in use.
 _FRAGMENTS = 1.06
+#: Of what the optimizer's step takes for a moment: a fused one may do with less.
+_LOW_STEP = 0.5
 _LARGEST_MICRO_BATCH = 4096
 _FULL_OFFLOAD = "optimizer+param"
 _COMPARED = (
@@ -116,22 +118,23 @@ class Forecaster:
         setting = setting or self.setting
         states = states_of(setting, num_parameters=self.trained.total, num_trainable=self.trained.trainable)
         buffers = buffers_of(self.model, self.trained, setting)
-        low_act, expected_act, high_act = self._activations(setting)
         kept = states.weights + states.optimizer
+        acts = self._activations(setting)
 
-        def peak(act: float, extra: float) -> float:
-            begin = states.early_gradients + act + extra
-            return kept + max(begin, states.gradients + extra, states.gradients + states.step)
+        def peak(end: int) -> float:
+            """At the low end (0), as expected (1), at the high end (2)."""
+            begins = states.early_gradients + acts[end] + buffers.working[end]
+            ends = states.gradients + buffers.working[end]
+            steps = states.gradients + states.step * (_LOW_STEP if end == 0 else 1.0)
+            return kept + buffers.runtime[end] + max(begins, ends, steps)
 
-        low = peak(low_act, buffers.low)
-        total = peak(expected_act, buffers.expected)
-        high = peak(high_act, buffers.high) * _FRAGMENTS
+        low, total, high = peak(0), peak(1), peak(2) * _FRAGMENTS
         return MemoryForecast(
             stage=setting.stage,
             offload=setting.placement.offload or "none",
             states_bytes=int(states.total),
-            activations_bytes=None if setting.length is None else int(expected_act),
-            buffers_bytes=int(buffers.expected),
+            activations_bytes=None if setting.length is None else int(acts[1]),
+            buffers_bytes=int(buffers.working[1] + buffers.runtime[1]),
             total_bytes=int(total),
             low_bytes=int(min(low, total)),
             high_bytes=int(max(high, total)),

@@ -18,27 +18,27 @@ _MIB = 2**20
 _RUNTIME = (450 * _MIB, 900 * _MIB, 1800 * _MIB)
 #: On a CPU: thread pools, code that is loaded late, what the allocator keeps.
 _CPU_RUNTIME = (20 * _MIB, 110 * _MIB, 260 * _MIB)
+_NO_RUNTIME = (0, 0, 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Buffers:
     """Bytes of one rank: the least, the expected, the most."""
 
-    low: float
-    expected: float
-    high: float
+    working: tuple[float, float, float]
+    """While a backward pass runs."""
+    runtime: tuple[int, int, int]
+    """Always."""
 
 
 def buffers_of(model: Decoder, trained: Trained, setting: Setting) -> Buffers:
     """Buckets, gathered weights, gradients on their way, and the runtime."""
-    bucket = _bucket(trained, setting)
-    passing = _passing_gradients(model, trained, setting)
-    live = _live(model, setting)
-    runtime = _CPU_RUNTIME if setting.on_cpu else _RUNTIME
-    low, expected, high = (
-        bucket + passing + gathered + own for gathered, own in zip(live, runtime, strict=True)
+    fixed = _bucket(trained, setting) + _passing_gradients(model, trained, setting)
+    low, expected, high = _live(model, setting)
+    return Buffers(
+        working=(fixed + low, fixed + expected, fixed + high),
+        runtime=_NO_RUNTIME if not setting.has_context else _CPU_RUNTIME if setting.on_cpu else _RUNTIME,
     )
-    return Buffers(low=low, expected=expected, high=high)
 
 
 def _bucket(trained: Trained, setting: Setting) -> float:

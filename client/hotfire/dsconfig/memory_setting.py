@@ -70,6 +70,8 @@ class Setting:
     adapter_dropout: bool = False
     loads_fp32: bool = False
     """Loading may take four bytes for each scalar (transformers before 5)."""
+    has_context: bool = True
+    """What is measured or available includes the runtime: context, kernels, communication."""
     on_cpu: bool = False
     """The ranks train on a CPU: no GPU context, and a bucket takes what is written into it."""
 
@@ -177,7 +179,7 @@ def _lengths(training: dict[str, Any], longest_row: int | None) -> tuple[int | N
     """(length to plan for, length that is the least to be expected).
 
     Rows are padded to the longest of their micro-batch, so `max_length` is what a row may have, not what each has;
-    packed rows do have it. Where no row is known of, a quarter of it is taken for the least.
+    packed rows do have it. Where no row is known of, half of it is taken for the longest that is sure to come.
     """
     limit = _whole(training.get("max_length"))
     if limit is not None and training.get("packing"):
@@ -186,7 +188,7 @@ def _lengths(training: dict[str, Any], longest_row: int | None) -> tuple[int | N
         return longest_row, longest_row
     if longest_row is not None:
         return limit, min(limit, longest_row)
-    return limit, max(1, limit // 4)
+    return limit, max(1, limit // 2)
 
 
 def _whole(value: Any) -> int | None:

@@ -9,7 +9,9 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from hotfire.render import diff, text
+from hotfire import wire
+from hotfire.dsconfig.effective import zero_stage
+from hotfire.render import diff, evidence, text
 from hotfire.render import effective as render_effective
 from hotfire.render.frame import SEVERITY_STYLES, VERDICT_STYLES, Look
 from hotfire.render.places import Sources
@@ -17,6 +19,8 @@ from hotfire.render.result import Result
 from hotfire.rules.evidence import Evidence, Finding
 from hotfire.v1 import preflight_pb2, report_pb2, spec_pb2
 from hotfire.v1 import preflight_service_pb2 as service_pb2
+
+_MEMORY_RULES = ("M107", "M108")
 
 
 def build(
@@ -44,7 +48,16 @@ def build(
         parts.append(render_effective.build(*effective, look))
     for finding in response.findings:
         parts += _finding(finding, name, lines, document, look)
+    if response.memory.stages:
+        parts += [
+            Text("Memory per GPU on the target cluster", style="bold"),
+            Padding(evidence.memory_table(response.memory, look, submitted=_stage(response)), (0, 0, 1, 2)),
+        ]
     return Group(*parts, _summary(response, name, look))
+
+
+def _stage(response: service_pb2.CheckConfigResponse) -> int | None:
+    return zero_stage(wire.struct_to_dict(response.effective_config))
 
 
 def _finding(
@@ -101,7 +114,7 @@ def _excerpt(lines: list[str], location: report_pb2.Location, style: str, look: 
 
 def _summary(response: service_pb2.CheckConfigResponse, name: str, look: Look) -> Text:
     verdict = text.enum_name(response, "verdict")
-    config_checks = [c for c in response.checks if c.rule_id.startswith("C")]
+    config_checks = [c for c in response.checks if _is_told(c, response)]
     counts = {
         outcome: sum(text.enum_name(c, "outcome") == outcome for c in config_checks)
         for outcome in ("PASSED", "SKIPPED", "ERROR")
@@ -131,6 +144,15 @@ def _summary(response: service_pb2.CheckConfigResponse, name: str, look: Look) -
             style="not bold dim",
         )
     return line
+
+
+def _is_told(check: report_pb2.Check, response: service_pb2.CheckConfigResponse) -> bool:
+    """Config rules, and the memory rules where a target was given that they could judge."""
+    if check.rule_id.startswith("C"):
+        return True
+    return check.rule_id in _MEMORY_RULES and (
+        bool(response.memory.stages) or text.enum_name(check, "outcome") != "SKIPPED"
+    )
 
 
 def result(
