@@ -118,7 +118,8 @@ class Forecaster:
         setting = setting or self.setting
         states = states_of(setting, num_parameters=self.trained.total, num_trainable=self.trained.trainable)
         buffers = buffers_of(self.model, self.trained, setting)
-        kept = states.weights + states.optimizer
+        # The memory of a CPU is the host's.
+        kept = states.weights + states.optimizer + (states.host if setting.on_cpu else 0.0)
         acts = self._activations(setting)
 
         def peak(end: int) -> float:
