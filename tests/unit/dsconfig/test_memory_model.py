@@ -112,7 +112,9 @@ def test_an_architecture_that_is_not_in_the_table_is_not_guessed():
 def test_fewer_layers_can_be_counted():
     config = json.loads(small("llama").to_json_string())
     per_layer = (decoder_of(config).num_parameters - decoder_of(config, num_layers=1).num_parameters) / 3
-    assert decoder_of(config, num_layers=2).num_parameters == decoder_of(config).num_parameters - 2 * per_layer
+    assert (
+        decoder_of(config, num_layers=2).num_parameters == decoder_of(config).num_parameters - 2 * per_layer
+    )
 
 
 _ADAPTERS = (

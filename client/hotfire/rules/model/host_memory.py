@@ -97,7 +97,7 @@ def _fixes(evidence: Evidence, forecaster: Forecaster, available: int, *, loads:
     if not loads and forecaster.available_bytes is not None:
         for stage in dict.fromkeys((setting.stage, 3)):
             bare = dataclasses.replace(setting, placement=Placement(stage=stage), pins=False)
-            if forecaster.at(bare).fits and forecaster.host_at(bare).high <= available:
+            if forecaster.at(bare).fits and forecaster.host_at(bare).expected <= available:
                 patch = [drop(p) for p in (_OPTIMIZER, _PARAM) if value_at(config, p) is not None]
                 patch += [] if stage == setting.stage else put(config, _STAGE, stage)
                 fixes.append(Fix(description=f"Stage {stage} without offload fits the GPUs.", patch=patch))
