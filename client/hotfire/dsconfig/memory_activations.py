@@ -16,7 +16,7 @@ from hotfire.dsconfig.memory_trainable import Trained
 
 _FP32 = 4
 #: Tensors that `gelu_new`, written out in Python, saves instead of one.
-_PYTHON_GELU = 7
+_PYTHON_GELU = 4
 _LOW_SHARE = 0.8
 """The least that is expected, of what is counted: tensors that share memory, kernels that fuse."""
 _HIGH_SHARE = 1.2
@@ -63,25 +63,28 @@ def activations_of(model: Decoder, trained: Trained, setting: Setting, length: i
 
 def _layer(model: Decoder, kind: LayerShape, trained: Trained, setting: Setting, length: int) -> float:
     """Bytes of one layer for each token."""
-    width, keeps = setting.width, not trained.is_frozen_base or trained.adapter > 0
+    width = setting.width
     norms = model.norms * _norm(model, trained, setting)
-    # Of grouped heads "sdpa" and "eager" keep the repeated keys and values.
-    key, value = (kind.key, kind.value) if setting.attention == "flash" else (kind.query, kind.value_out)
+    # Of grouped heads "eager" keeps the repeated keys and values; "sdpa" does so where rows are padded.
+    repeats = setting.attention == "eager"
+    key, value = (kind.query, kind.value_out) if repeats else (kind.key, kind.value)
     attention = width * (kind.query + key + value + kind.value_out + 2 * kind.latent) + _FP32 * model.heads
+    attention += kind.latent * (_FP32 + width)
+    if kind.normed:
+        attention += kind.normed * (_FP32 + width * (not trained.is_frozen_base))
     if setting.attention == "eager":
         attention += model.heads * length * (_FP32 + (width if width != _FP32 else 0))
-    per_inner = 3 if model.gated else 1
+    per_inner = model.inner_tensors
     if model.config.get("activation_function", model.config.get("hidden_act")) == "gelu_new":
         per_inner = _PYTHON_GELU
-    mlp = width * kind.inner * (per_inner + keeps)
+    mlp = width * kind.inner * (per_inner + trained.kept_inner)
     routing = kind.router * 3 * _FP32 + 3 * kind.routed * model.hidden * width
     return norms + attention + mlp + routing
 
 
 def _norm(model: Decoder, trained: Trained, setting: Setting) -> float:
     """Bytes of one normalisation for each token, with the output that linear layers keep."""
-    is_trained = not trained.is_frozen_base
-    keeps = is_trained or trained.adapter > 0
+    is_trained, keeps = not trained.is_frozen_base, trained.kept_hidden
     if not model.rms:
         return model.hidden * setting.width * (1 + keeps)
     return model.hidden * (_FP32 + setting.width * (is_trained + keeps))

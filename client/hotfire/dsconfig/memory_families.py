@@ -24,6 +24,7 @@ class Attention:
     value: int
     value_out: int
     latent: int = 0
+    normed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +50,8 @@ class Family:
     rms: bool = True
     norm_bias: bool = False
     norm_weight: bool = True
-    gated: bool = True
+    inner_tensors: int = 3
+    """Kept for the backward pass: gate, its activation and up; 1 where there is only an activation."""
     layer: str = "model.layers.{}"
     embedding: str = "model.embed_tokens"
     final_norm: str = "model.norm"
@@ -87,6 +89,7 @@ class Family:
                     value=attention.value,
                     value_out=attention.value_out,
                     latent=attention.latent,
+                    normed=attention.normed,
                     inner=mlp.inner,
                     router=mlp.router,
                     routed=mlp.routed,
@@ -110,7 +113,7 @@ class Family:
             kinds=tuple(kinds),
             norms=max(1, len(self.norms)),
             rms=self.rms,
-            gated=self.gated,
+            inner_tensors=self.inner_tensors,
             embedding=self.embedding,
             head=self.head,
             tied=tied,
@@ -186,7 +189,8 @@ def _separate(
             tensors.append((f"{block}.k_norm.weight", (key if full else dim,)))
         if sinks:
             tensors.append((f"{block}.sinks", (heads,)))
-        return Attention(tensors=tensors, query=query, key=key, value=key, value_out=query)
+        normed = query + key if any("q_norm" in name for name, _ in tensors) else 0
+        return Attention(tensors=tensors, query=query, key=key, value=key, value_out=query, normed=normed)
 
     return build
 
@@ -414,7 +418,7 @@ _TRANSFORMER = {
     "final_norm": "transformer.ln_f",
     "rms": False,
     "norm_bias": True,
-    "gated": False,
+    "inner_tensors": 1,
 }
 _LLAMA = Family(
     attention=_separate(qkv_bias="attention_bias", out_bias="attention_bias"), mlp=_gated(bias="mlp_bias")
@@ -490,6 +494,7 @@ FAMILIES: dict[str, Family] = {
         ),
         mlp=_gated(),
         sparse=_experts(router="mlp.router", router_bias=True, inner=("intermediate_size",), biased=True),
+        inner_tensors=5,  # clamps, and the factors of its own activation
     ),
     "deepseek_v2": _DEEPSEEK,
     "deepseek_v3": Family(attention=_latent, mlp=_gated(), sparse=_DEEPSEEK.sparse, is_sparse=_after_dense),
@@ -552,7 +557,7 @@ FAMILIES: dict[str, Family] = {
         final_norm="model.final_layernorm",
         rms=False,
         norm_bias=True,
-        gated=False,
+        inner_tensors=1,
         head_bias=True,
     ),
     "olmo": Family(
@@ -567,14 +572,14 @@ FAMILIES: dict[str, Family] = {
         norms=_AFTER,
     ),
     "exaone4": Family(attention=_separate(qk_norm="head"), mlp=_gated(), norms=_AFTER),
-    "cohere": Family(attention=_cohere, mlp=_gated(), norms=("input_layernorm",), rms=False, tied=True),
+    "cohere": Family(attention=_cohere, mlp=_gated(), norms=("input_layernorm",), tied=True),
     "stablelm": Family(attention=_stablelm, mlp=_gated(), rms=False, norm_bias=True),
     "starcoder2": Family(
         attention=_separate(qkv_bias="use_bias", out_bias="use_bias", default_bias=True),
         mlp=_plain("mlp.c_fc", "mlp.c_proj", bias="use_bias"),
         rms=False,
         norm_bias=True,
-        gated=False,
+        inner_tensors=1,
         tied=True,
     ),
     "gpt_neox": Family(
@@ -591,7 +596,7 @@ FAMILIES: dict[str, Family] = {
         final_norm="gpt_neox.final_layer_norm",
         rms=False,
         norm_bias=True,
-        gated=False,
+        inner_tensors=1,
     ),
     "gpt2": _GPT2,
     "gptj": Family(
@@ -613,7 +618,7 @@ FAMILIES: dict[str, Family] = {
         final_norm="model.decoder.final_layer_norm",
         rms=False,
         norm_bias=True,
-        gated=False,
+        inner_tensors=1,
         tied=True,
         outside=_opt_positions,
     ),

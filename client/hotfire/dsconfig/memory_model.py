@@ -59,6 +59,8 @@ class LayerShape:
     """Width of all key heads as the attention kernel reads them."""
     value: int
     value_out: int
+    normed: int = 0
+    """Width of the queries and keys that are normalised by themselves."""
     latent: int = 0
     """Width of what lies between low-rank projections (multi-head latent attention)."""
     inner: int = 0
@@ -84,7 +86,9 @@ class Decoder:
     norms: int
     """Normalisations of the hidden state in one layer."""
     rms: bool
-    gated: bool
+    """Normalisation is written out in fp32, as RMSNorm is, and no kernel of PyTorch's."""
+    inner_tensors: int
+    """Tensors of the MLP's inner width that are kept, besides the input of its last layer."""
     embedding: str
     """Name of the input embedding's module."""
     head: str

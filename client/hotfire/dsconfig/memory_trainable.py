@@ -44,6 +44,10 @@ class Trained:
     """Elements for each token that adapters keep for the backward pass, over all layers."""
     adapted_width: int = 0
     """Widths of the inputs of all adapted layers together: what dropout before an adapter copies."""
+    kept_hidden: float = 1.0
+    """Share of the normalised hidden states that a trained layer reads, and so keeps."""
+    kept_inner: float = 1.0
+    """The same of the MLP's hidden activations."""
 
     @property
     def frozen(self) -> int:
@@ -79,7 +83,8 @@ def trained(model: Decoder, training: dict[str, Any]) -> Trained:
         for name in tensor.names()
         if (not only or _any(only, name)) and not _any(never, name)
     )
-    return Trained(total=total, trainable=trainable)
+    share = trainable / total
+    return Trained(total=total, trainable=trainable, kept_hidden=share, kept_inner=share)
 
 
 def _adapted(
@@ -93,6 +98,7 @@ def _adapted(
     patterns = peft.get("rank_pattern") if isinstance(peft.get("rank_pattern"), dict) else {}
     extra = 1 if peft.get("use_dora") else 0
     adapter = trainable = inputs = widths = 0
+    reads: set[str] = set()
     for tensor, name in _targets(model, peft):
         own = next((int(v) for k, v in (patterns or {}).items() if _ends(name, str(k))), r)
         size, width = _adapter_size(tensor, own, conv1d=model.conv1d)
@@ -100,6 +106,9 @@ def _adapted(
         adapter += size
         inputs += own
         widths += width
+        reads.add(
+            "inner" if width != model.hidden else "attn" if "attn" in name or "attention" in name else "mlp"
+        )
         if not _any(never, f"{name}.lora_A.weight"):
             trainable += size
     saved = peft.get("modules_to_save") or []
@@ -124,6 +133,8 @@ def _adapted(
         adapter=adapter + copied,
         adapter_inputs=inputs,
         adapted_width=widths,
+        kept_hidden=(("attn" in reads) + ("mlp" in reads)) / 2,
+        kept_inner=float("inner" in reads),
     )
 
 
