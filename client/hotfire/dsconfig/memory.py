@@ -178,11 +178,9 @@ class Forecaster:
         def fits(size: int) -> bool:
             return bool(self.at(dataclasses.replace(setting, micro_batch_size=size)).fits)
 
-        if not fits(1):
-            return 0
-        least, most = 1, 2
+        least, most = 0, 1
         while most <= _LARGEST_MICRO_BATCH and fits(most):
-            least, most = most, 2 * most
+            least, most = most, 4 * most
         while most - least > 1:
             middle = (least + most) // 2
             least, most = (middle, most) if fits(middle) else (least, middle)

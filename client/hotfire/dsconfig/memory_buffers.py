@@ -66,7 +66,7 @@ def _live(model: Decoder, setting: Setting) -> tuple[float, float, float]:
     total, width = model.num_parameters, setting.width
     if setting.world_size == 1 and not setting.offloads_param:
         return 0.0, 0.0, 0.0  # `_no_gather_coalesced`: the partition is the weight
-    small = sum(t.num_scalars for t in model.tensors if t.size <= setting.persistence_threshold)
+    small = sum(scalars for size, scalars in model.by_size if size <= setting.persistence_threshold)
     least = min(total, model.largest_layer + setting.prefetch_bucket)
     usual = min(total, max(least, setting.max_live))
     most = min(total, usual + model.largest_layer)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -73,7 +74,7 @@ class LayerShape:
     """Scalars of the layer's weights."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Decoder:
     """A causal language model."""
 
@@ -98,22 +99,27 @@ class Decoder:
     """Linear weights are stored transposed (GPT-2)."""
     config: dict[str, Any] = field(default_factory=dict, hash=False, compare=False)
 
-    @property
+    @cached_property
     def num_layers(self) -> int:
         """All layers."""
         return sum(kind.num_layers for kind in self.kinds)
 
-    @property
+    @cached_property
     def num_parameters(self) -> int:
         """Scalars of the whole model; a tied head counts once."""
         return sum(tensor.num_scalars for tensor in self.tensors)
 
-    @property
+    @cached_property
     def largest_layer(self) -> int:
         """Scalars of the largest layer: what ZeRO-3 gathers at the least."""
         return max([kind.largest for kind in self.kinds] + [self.largest_tensor])
 
-    @property
+    @cached_property
+    def by_size(self) -> tuple[tuple[int, int], ...]:
+        """(scalars of one, scalars of all) of every weight."""
+        return tuple((tensor.size, tensor.num_scalars) for tensor in self.tensors)
+
+    @cached_property
     def largest_tensor(self) -> int:
         """Scalars of the largest weight, often the embedding."""
         return max(tensor.size for tensor in self.tensors)

@@ -32,39 +32,58 @@ class Change:
 
 def smallest_changes(forecaster: Forecaster, cluster: Cluster, *, most: int = 3) -> list[Change]:
     """Variants that fit, the smallest change first; those that surely fit before those that are expected to."""
-    changes = [
-        Change(setting, parts, forecaster.at(setting)) for setting, parts in _variants(forecaster, cluster)
-    ]
-    fitting = [c for c in changes if c.forecast.surely_fits] or [c for c in changes if c.forecast.fits]
-    kept: list[Change] = []
-    for change in fitting:
+    sure: list[Change] = []
+    expected: list[Change] = []
+    for parts, sizes in _variants(forecaster, cluster):
         # What does as much as one that is kept already, or more, is not smaller.
-        if len(kept) < most and not any(set(k.parts) <= set(change.parts) for k in kept):
-            kept.append(change)
-    return kept
+        if len(sure) >= most or any(set(k.parts) <= set(parts) for k in sure):
+            continue
+        changes = (Change(v, parts, forecaster.at(v)) for v in sizes)
+        smallest = next(changes)
+        if not smallest.forecast.fits:
+            continue
+        # Smaller micro-batches take less: the first of the larger ones that fits is the largest.
+        fitting = [*changes, smallest]
+        largest = next((c for c in fitting if c.forecast.surely_fits), None)
+        if largest is not None:
+            sure.append(largest)
+        elif all(not set(k.parts) <= set(parts) for k in expected):
+            expected.append(next((c for c in fitting if c.forecast.fits), smallest))
+    return sure or expected[:most]
 
 
-def _variants(forecaster: Forecaster, cluster: Cluster) -> Iterator[tuple[Setting, tuple[str, ...]]]:
-    """Every variant, the fewest changes first; of those with as many, the cheapest."""
+def _variants(
+    forecaster: Forecaster, cluster: Cluster
+) -> Iterator[tuple[tuple[str, ...], Iterator[Setting]]]:
+    """What changes, with the variants that differ in the micro-batch alone: its smallest first, then from the largest.
+
+    The fewest changes come first; of those with as many, the cheapest.
+    """
     now = forecaster.setting
-    micro: list[int] = [n for n in range(now.micro_batch_size - 1, 0, -1) if now.micro_batch_size % n == 0]
+    micro = [n for n in range(now.micro_batch_size - 1, 0, -1) if now.micro_batch_size % n == 0]
+    smallest_first = [*micro[-1:], *micro[:-1]]
     placements = [p for p in _placements(now.placement) if _host_holds(forecaster, p, cluster)]
     checkpoints = [] if now.checkpointing else [True]
     for count in (1, 2, 3):
         for parts in itertools.combinations(("micro", "checkpointing", "placement"), count):
+            sizes = smallest_first if "micro" in parts else [now.micro_batch_size]
             for placement in placements if "placement" in parts else [now.placement]:
                 for checkpointing in checkpoints if "checkpointing" in parts else [now.checkpointing]:
-                    for size in micro if "micro" in parts else [now.micro_batch_size]:
-                        variant = dataclasses.replace(
-                            now,
-                            placement=placement,
-                            checkpointing=checkpointing,
-                            micro_batch_size=size,
-                            accumulation=now.accumulation * (now.micro_batch_size // size),
-                            pins=now.pins or placement.offload is not None,
-                            overlaps=now.overlaps or placement.stage == 3,
-                        )
-                        yield variant, parts
+                    if sizes:
+                        yield parts, _sized(now, placement, checkpointing, sizes)
+
+
+def _sized(now: Setting, placement: Placement, checkpointing: bool, sizes: list[int]) -> Iterator[Setting]:
+    for rows in sizes:
+        yield dataclasses.replace(
+            now,
+            placement=placement,
+            checkpointing=checkpointing,
+            micro_batch_size=rows,
+            accumulation=now.accumulation * (now.micro_batch_size // rows),
+            pins=now.pins or placement.offload is not None,
+            overlaps=now.overlaps or placement.stage == 3,
+        )
 
 
 def _placements(now: Placement) -> Iterator[Placement]:
