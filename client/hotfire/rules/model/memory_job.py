@@ -29,11 +29,12 @@ def forecaster_of(evidence: Evidence) -> Forecaster:
     Raises:
         Skip: Something that it takes is not given, or the architecture is not counted.
     """
+    described = model_config(evidence)
+    if not described:
+        raise Skip(evidence.unavailable.get("model", "the model's config.json was not given"))
     if evidence.config is None:
         raise Skip("no DeepSpeed config was given")
-    config, described = effective_config(evidence), model_config(evidence)
-    if not described:
-        raise Skip("the model's config.json was not given")
+    config = effective_config(evidence)
     cluster = evidence.cluster
     if cluster is None or not (cluster.num_gpus or cluster.data_parallel_size):
         raise Skip("cluster.num_gpus is not given")
