@@ -47,6 +47,8 @@ class Setting:
     checkpointing: bool = False
     attention: str = "sdpa"
     """"eager", "sdpa" or "flash"."""
+    master_bytes: int = 4
+    """The copy of a weight that the optimizer updates."""
     moment_bytes: float = _ADAM_BYTES
     step_bytes: float = 0.0
     """Temporaries of the optimizer's step for each scalar that a rank updates."""
@@ -154,7 +156,9 @@ def setting_of(
         low_length=low_length,
         checkpointing=argument("gradient_checkpointing"),
         attention=_attention(training, model_config or {}),
-        moment_bytes=_moment_bytes(config, training),
+        master_bytes=2 if _has(config, dtype, f"{dtype}_master_weights_and_grads") else 4,
+        moment_bytes=_moment_bytes(config, training)
+        * (0.5 if _has(config, dtype, "bf16_optimizer_states") else 1),
         step_bytes=8.0 if str(training.get("optim")) in ("adamw_torch", "adamw_hf") else 0.0,
         gradient_bytes=_gradient_bytes(config, dtype),
         offload_ratio=min(1.0, number(optimizer.get("ratio")) or 1.0) if stage == 3 else 1.0,
@@ -217,6 +221,11 @@ def _moment_bytes(config: dict[str, Any], training: dict[str, Any]) -> float:
         params = section.get("params") if isinstance(section.get("params"), dict) else {}
         return 4.0 if number((params or {}).get("momentum")) else 0.0
     return next((size for part, size in _MOMENT_BYTES if part in name), _ADAM_BYTES)
+
+
+def _has(config: dict[str, Any], section: str, key: str) -> bool:
+    found = config.get(section)
+    return isinstance(found, dict) and found.get(key) is True
 
 
 def _gradient_bytes(config: dict[str, Any], dtype: str) -> int:

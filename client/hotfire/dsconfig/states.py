@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hotfire.dsconfig.memory_setting import Setting
 
-#: A copy of the weights in fp32, which the optimizer updates.
-_MASTER_BYTES = 4
 _FP32_BYTES = 4
 #: Under offload the host has, for each scalar: the fp32 copy, its gradient in fp32, and 16-bit copies of both.
 _HOST_COPIES_BYTES = 4 + 4 + 2
@@ -80,8 +78,8 @@ def states_of(setting: Setting, *, num_parameters: int, num_trainable: int) -> S
         gradients *= 1 - share
     # Stage 3 allocates them once; others keep them from one micro-batch to the next only.
     early = gradients if stage == 3 or setting.accumulation > 1 else 0.0
-    # DeepSpeed keeps an fp32 copy of what a rank updates in fp32 too; without ZeRO it trains the weights themselves.
-    master = 0 if stage == 0 and setting.dtype == "fp32" else _MASTER_BYTES
+    # ZeRO keeps a copy of what a rank updates in fp32 too; without ZeRO the weights themselves are updated then.
+    master = 0 if stage == 0 and setting.dtype == "fp32" else setting.master_bytes
     optimizer = own * (master + setting.moment_bytes) * (1 - share)
     host_optimizer = own * share * (_HOST_COPIES_BYTES + setting.moment_bytes)
     if setting.is_nvme and host_optimizer:

@@ -287,3 +287,10 @@ def test_a_length_that_is_only_a_limit_leaves_room_below():
     known = read({}, {"max_length": 1000}, longest_row=120)
     assert (known.length, known.low_length) == (1000, 120)
     assert (read().length, read(longest_row=70).length) == (None, 70)
+
+
+def test_copies_in_16_bits_are_half_as_large():
+    section = {"enabled": True, "bf16_master_weights_and_grads": True, "bf16_optimizer_states": True}
+    found = read({"bf16": section, "zero_optimization": {"stage": 2}})
+    assert (found.master_bytes, found.moment_bytes) == (2, 4.0)
+    assert (read({"bf16": {"enabled": True}}).master_bytes, read().gradient_bytes) == (4, 4)

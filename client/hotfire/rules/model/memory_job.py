@@ -109,6 +109,9 @@ def _refuse(config: dict[str, Any], model: dict[str, Any], num_gpus: int, replic
     parallel = value_at(config, "/tensor_parallel/autotp_size")
     if isinstance(parallel, int) and parallel > 1:
         raise Skip(f"tensor_parallel.autotp_size {parallel} divides the weights: not forecast")
+    sequence = config.get("sequence_parallel_size")
+    if isinstance(sequence, int) and sequence > 1:
+        raise Skip(f"sequence_parallel_size {sequence} divides the rows: not forecast")
     if isinstance(model.get("quantization_config"), dict):
         method = model["quantization_config"].get("quant_method", "")
         raise Skip(f"the weights are quantised ({method}): not forecast".replace(" ()", ""))

@@ -29,9 +29,10 @@ def given(
     model=LLAMA_7B,
     zero=None,
     cluster=None,
+    more=None,
     **arguments,
 ) -> Evidence:
-    config = ds_config(stage=stage)
+    config = ds_config(stage=stage, **(more or {}))
     config["zero_optimization"] |= zero or {}
     memory = {} if gib is None else {"gpu_memory_bytes": str(int(gib * GIB))}
     spec = message_from_dict(
@@ -115,6 +116,8 @@ def test_no_patch_where_only_more_gpus_help() -> None:
         ({"model": {"model_type": "mamba"}}, "the architecture 'mamba' is not in the table"),
         ({"model": LLAMA_7B | {"quantization_config": {"quant_method": "gptq"}}}, "quantised (gptq)"),
         ({"cluster": {"data_parallel_size": 2}}, "other parallelism divides the model"),
+        ({"more": {"sequence_parallel_size": 4}}, "sequence_parallel_size 4 divides the rows"),
+        ({"more": {"tensor_parallel": {"autotp_size": 2}}}, "autotp_size 2 divides the weights"),
         ({"peft": {"peft_type": "IA3"}}, "type IA3"),
         ({"max_length": None}, "training.max_length is not given"),
     ],
