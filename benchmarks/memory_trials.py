@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Iterator
@@ -150,10 +151,11 @@ def _measured(case: Case, trial: Trial, evidence: Evidence) -> Measured:
     forecaster = trial_forecaster(evidence, trial)
     assert forecaster is not None
     assert trial.peak_memory_bytes is not None
+    setting = dataclasses.replace(forecaster.setting, length=case.length, low_length=case.length)
     return Measured(
         case=case,
         peak_bytes=trial.peak_memory_bytes,
-        forecast=forecaster.at(),
+        forecast=forecaster.at(setting),
         num_parameters=forecaster.trained.total,
     )
 
