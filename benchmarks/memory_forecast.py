@@ -124,7 +124,8 @@ def _setting(stage: int, offload: str | None = None, world: int = _GPUS) -> Sett
 
 def _ours(n: int, stage: int, offload: str | None = None, world: int = _GPUS) -> str:
     states = states_of(_setting(stage, offload, world), num_parameters=n, num_trainable=n)
-    return f"{_gib(states.total)} + {_gib(states.step)}" if states.step else _gib(states.total)
+    more = states.step - states.gradients
+    return f"{_gib(states.total)} + {_gib(more)}" if more > 0 else _gib(states.total)
 
 
 def _gib(num_bytes: float) -> str:

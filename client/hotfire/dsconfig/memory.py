@@ -126,7 +126,7 @@ class Forecaster:
             """At the low end (0), as expected (1), at the high end (2)."""
             begins = states.early_gradients + acts[end] + buffers.working[end]
             ends = states.gradients + buffers.working[end]
-            steps = states.gradients + states.step * (_LOW_STEP if end == 0 else 1.0)
+            steps = states.step * (_LOW_STEP if end == 0 else 1.0)
             return kept + buffers.runtime[end] + max(begins, ends, steps)
 
         low, total, high = peak(0), peak(1), peak(2) * _FRAGMENTS

@@ -50,6 +50,8 @@ class Setting:
     master_bytes: int = 4
     """The copy of a weight that the optimizer updates."""
     moment_bytes: float = _ADAM_BYTES
+    has_own_optimizer: bool = True
+    """DeepSpeed makes the optimizer (a section of the config names it)."""
     step_bytes: float = 0.0
     """Temporaries of the optimizer's step for each scalar that a rank updates."""
     gradient_bytes: int = 2
@@ -159,6 +161,7 @@ def setting_of(
         master_bytes=2 if _has(config, dtype, f"{dtype}_master_weights_and_grads") else 4,
         moment_bytes=_moment_bytes(config, training)
         * (0.5 if _has(config, dtype, "bf16_optimizer_states") else 1),
+        has_own_optimizer=isinstance(config.get("optimizer"), dict),
         step_bytes=8.0 if str(training.get("optim")) in ("adamw_torch", "adamw_hf") else 0.0,
         gradient_bytes=_gradient_bytes(config, dtype),
         offload_ratio=min(1.0, number(optimizer.get("ratio")) or 1.0) if stage == 3 else 1.0,

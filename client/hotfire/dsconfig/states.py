@@ -46,7 +46,7 @@ class States:
     """As they are when one begins."""
     optimizer: float
     step: float
-    """What the optimizer's step takes besides, for a moment: by then no activation is alive."""
+    """What the optimizer's step takes besides weights and optimizer, gradients included: no activation is alive."""
     host: float = 0.0
     """On the host, under offload."""
 
@@ -95,14 +95,17 @@ def states_of(setting: Setting, *, num_parameters: int, num_trainable: int) -> S
 
 
 def _step_bytes(setting: Setting, own: float) -> float:
-    """Gradients in fp32, and flat, for the optimizer; its temporaries."""
+    """Gradients as they are, in one piece and in fp32; then the optimizer's temporaries."""
+    width = setting.gradient_bytes
+    in_fp32 = 0 if width == _FP32_BYTES else _FP32_BYTES
     if setting.stage == 0:
-        return own * ((0 if setting.dtype == "fp32" else 2 * _FP32_BYTES) + setting.step_bytes)
+        # DeepSpeed's fused optimizer joins the fp32 copies into one; others take them one by one.
+        copies = in_fp32 * (2 if setting.has_own_optimizer else 1)
+        return own * (width + copies + setting.step_bytes)
     if setting.stage == 3:
-        return min(own, setting.sub_group) * (_FP32_BYTES + setting.step_bytes)
-    # The flat copy has the gradients' own width; then comes the one in fp32, unless it is that already.
-    flat = setting.gradient_bytes + (_FP32_BYTES if setting.gradient_bytes != _FP32_BYTES else 0)
-    return own * (flat + setting.step_bytes)
+        return own * width + min(own, setting.sub_group) * (_FP32_BYTES + setting.step_bytes)
+    # By now only the own partition's gradients are left, and they are freed before the optimizer runs.
+    return own * max(2 * width + in_fp32, _FP32_BYTES + setting.step_bytes)
 
 
 def state_bytes(

@@ -91,7 +91,9 @@ def trial_forecaster(evidence: Evidence, trial: Trial) -> Forecaster | None:
             low_length=length,
             on_cpu=on_cpu,
             has_context=on_cpu,  # the allocator's own peak is what a GPU trial measures
-            step_bytes=8.0 if on_cpu else setting.step_bytes,
+            # On a CPU torch's own optimizer runs, with two temporaries of each (flat, but for stage 0) tensor.
+            has_own_optimizer=setting.has_own_optimizer and not on_cpu,
+            step_bytes=(8.0 if trial.stage else 0.0) if on_cpu else setting.step_bytes,
         ),
     )
 
