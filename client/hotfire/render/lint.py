@@ -20,7 +20,7 @@ from hotfire.rules.evidence import Evidence, Finding
 from hotfire.v1 import preflight_pb2, report_pb2, spec_pb2
 from hotfire.v1 import preflight_service_pb2 as service_pb2
 
-_MEMORY_RULES = ("M107", "M108")
+_WILL_NOT_FIT = "M107"
 
 
 def build(
@@ -53,7 +53,8 @@ def build(
             Text("Memory per GPU on the target cluster", style="bold"),
             Padding(evidence.memory_table(response.memory, look, submitted=_stage(response)), (0, 0, 1, 2)),
         ]
-    return Group(*parts, _summary(response, name, look))
+    target = (document or {}).get("cluster") or {}
+    return Group(*parts, _summary(response, name, look, has_target="gpu_memory_bytes" in target))
 
 
 def _stage(response: service_pb2.CheckConfigResponse) -> int | None:
@@ -112,9 +113,9 @@ def _excerpt(lines: list[str], location: report_pb2.Location, style: str, look: 
     return excerpt
 
 
-def _summary(response: service_pb2.CheckConfigResponse, name: str, look: Look) -> Text:
+def _summary(response: service_pb2.CheckConfigResponse, name: str, look: Look, *, has_target: bool) -> Text:
     verdict = text.enum_name(response, "verdict")
-    config_checks = [c for c in response.checks if _is_told(c, response)]
+    config_checks = [c for c in response.checks if _is_told(c, has_target=has_target)]
     counts = {
         outcome: sum(text.enum_name(c, "outcome") == outcome for c in config_checks)
         for outcome in ("PASSED", "SKIPPED", "ERROR")
@@ -135,9 +136,10 @@ def _summary(response: service_pb2.CheckConfigResponse, name: str, look: Look) -
     if counts["ERROR"]:
         rest += f", {counts['ERROR']} failed themselves"
     line.append(rest, style="not bold dim")
-    skipped = sorted(
-        {c.reason for c in config_checks if text.enum_name(c, "outcome") == "SKIPPED" and c.reason}
-    )
+    skips = [c for c in config_checks if text.enum_name(c, "outcome") == "SKIPPED" and c.reason]
+    # The reason of what was asked for comes first.
+    skips.sort(key=lambda c: (c.rule_id != _WILL_NOT_FIT, c.reason))
+    skipped = list(dict.fromkeys(c.reason for c in skips))
     if skipped:
         line.append(
             f"\n  skipped because {'; '.join(text.clean(reason) for reason in skipped[:4])}",
@@ -146,13 +148,11 @@ def _summary(response: service_pb2.CheckConfigResponse, name: str, look: Look) -
     return line
 
 
-def _is_told(check: report_pb2.Check, response: service_pb2.CheckConfigResponse) -> bool:
-    """Config rules, and the memory rules where a target was given that they could judge."""
-    if check.rule_id.startswith("C"):
+def _is_told(check: report_pb2.Check, *, has_target: bool) -> bool:
+    """Config rules, what found or passed something, and why there is no forecast where one was asked for."""
+    if check.rule_id.startswith("C") or text.enum_name(check, "outcome") != "SKIPPED":
         return True
-    return check.rule_id in _MEMORY_RULES and (
-        bool(response.memory.stages) or text.enum_name(check, "outcome") != "SKIPPED"
-    )
+    return has_target and check.rule_id == _WILL_NOT_FIT
 
 
 def result(

@@ -123,3 +123,10 @@ def test_lint_has_the_forecast_in_every_report(job, format_, capsys):
 def test_a_bare_file_says_nothing_of_memory(job, capsys):
     _, out = run(job[:2], capsys)
     assert "Memory" not in out
+
+
+def test_lint_says_why_there_is_no_forecast_where_one_was_asked_for(job, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    without_model = [*job[:2], *job[4:]]
+    _, out = run([*without_model, "--gpu-memory", "80GiB"], capsys)
+    assert "the model's config.json was not given" in out
