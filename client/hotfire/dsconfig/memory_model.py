@@ -5,9 +5,10 @@ Counted from the tables of `memory_families`; an architecture that is not there 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import prod
 from typing import Any
 
@@ -197,9 +198,16 @@ def decoder_of(config: dict[str, Any], *, num_layers: int | None = None) -> Deco
         raise UnknownArchitectureError(
             f"{kind} has parts beyond a text decoder ({', '.join(extra)}), which are not counted"
         )
-    family = FAMILIES.get(kind)
-    if family is None:
+    if kind not in FAMILIES:
         raise UnknownArchitectureError(
             f"the architecture {kind!r} is not in the table of those that are counted"
         )
-    return family.build(Reader(text_config(config)), num_layers)
+    return _built(kind, json.dumps(config, sort_keys=True, default=str), num_layers)
+
+
+@lru_cache(maxsize=64)
+def _built(kind: str, config: str, num_layers: int | None) -> Decoder:
+    """One model is asked about many times: by two rules, the report, and the next request."""
+    from hotfire.dsconfig.memory_families import FAMILIES
+
+    return FAMILIES[kind].build(Reader(text_config(json.loads(config))), num_layers)
