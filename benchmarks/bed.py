@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,9 +95,14 @@ class Bed:
 
 
 @contextmanager
-def bed(example: str) -> Iterator[Bed]:
-    """Sets up the environment (0.1 s when it was done before) and starts a warm process."""
-    settings = WorkerSettings(allowed_roots=[str(EXAMPLES / example)])
+def bed(example: str, *, roots: Sequence[Path] = ()) -> Iterator[Bed]:
+    """Sets up the environment (0.1 s when it was done before) and starts a warm process.
+
+    Args:
+        example: Whose files jobs may name.
+        roots: More folders whose files they may name.
+    """
+    settings = WorkerSettings(allowed_roots=[str(EXAMPLES / example), *map(str, roots)])
     set_up(settings)
     slot = find_slots(settings)[0]
     service = WarmService(

@@ -8,8 +8,9 @@ from hotfire import wire
 from hotfire.dsconfig import effective, positions
 from hotfire.rules.engine import Rule, judge
 from hotfire.rules.evidence import Cluster, DeepSpeedConfig, Evidence, Judgement, ModelFacts, Plan
+from hotfire.rules.model.memory_job import memory_report
 from hotfire.v1 import preflight_service_pb2 as service_pb2
-from hotfire.v1 import spec_pb2
+from hotfire.v1 import report_pb2, spec_pb2
 
 _STATIC_ONLY = "a static check looks at the config and the arguments only"
 
@@ -119,10 +120,10 @@ def spec_document(spec: spec_pb2.PreflightSpec) -> dict[str, Any]:
 
 
 def judge_static(evidence: Evidence) -> Judgement:
-    """The config rules over evidence from the spec; every other rule is listed as skipped."""
+    """The config rules, and what else the spec decides; every other rule is listed as skipped."""
 
     def is_static(rule: Rule) -> bool:
-        return rule.category == "config"
+        return rule.category == "config" or rule.is_static
 
     return judge(evidence, only=is_static, only_reason=_STATIC_ONLY)
 
@@ -142,4 +143,6 @@ def response_of(evidence: Evidence, judgement: Judgement) -> service_pb2.CheckCo
     response = wire.record_to_message(judgement, service_pb2.CheckConfigResponse)
     if evidence.config is not None and evidence.config.effective is not None:
         response.effective_config.CopyFrom(wire.dict_to_struct(evidence.config.effective))
+    if (memory := memory_report(evidence)) is not None:
+        response.memory.CopyFrom(wire.record_to_message(memory, report_pb2.MemoryReport))
     return response

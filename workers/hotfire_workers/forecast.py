@@ -1,13 +1,19 @@
-"""What a slot can hold: a plain estimate from config.json, made before anything is loaded.
+"""What a slot can hold: an estimate from config.json, made before anything is loaded.
 
-It errs on the large side. It is not the memory forecast of the target cluster; that judges the job, this only keeps
-a worker from driving itself out of memory.
+It errs on the large side. It is not the memory forecast of the target cluster (`hotfire.dsconfig.memory`); that judges
+the job, this only keeps a worker from driving itself out of memory. Weights and activations of the architectures that
+the forecast counts are counted by the same code; others are estimated.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+from hotfire.dsconfig.memory_activations import activations_of, high
+from hotfire.dsconfig.memory_model import UnknownArchitectureError, decoder_of, text_config
+from hotfire.dsconfig.memory_setting import setting_of
+from hotfire.dsconfig.memory_trainable import trained
 
 GIB = 2**30
 #: fp32 weight, gradient and Adam's two moments (16), and the reference's buckets. A reference of 135 M parameters was
@@ -46,24 +52,22 @@ class Forecast:
         )
 
 
-def text_config(config: dict[str, Any]) -> dict[str, Any]:
-    """The language model's part of a config.json."""
-    inner = config.get("text_config")
-    return {**config, **inner} if isinstance(inner, dict) else config
-
-
 def num_layers_of(config: dict[str, Any]) -> int | None:
     """Layers, by whatever name."""
     return _first(text_config(config), "num_hidden_layers", "num_layers", "n_layer")
 
 
 def count_parameters(config: dict[str, Any], num_layers: int | None = None) -> int | None:
-    """Parameters of a decoder with these widths; None where config.json does not tell.
+    """Parameters of a model, counted or estimated by its widths; None where config.json does not tell.
 
     Args:
         config: config.json.
         num_layers: Count so many layers; default: all.
     """
+    try:
+        return decoder_of(config, num_layers=num_layers).num_parameters
+    except UnknownArchitectureError:
+        pass  # estimated as if it were a Llama
     config = text_config(config)
     hidden = _first(config, "hidden_size", "n_embd", "d_model")
     vocab = _first(config, "vocab_size", "padded_vocab_size")
@@ -112,14 +116,16 @@ def forecast(
     layers = num_layers_of(config)
     if layers is not None and num_layers is not None:
         layers = min(layers, num_layers)
-    tokens = max(1, micro_batch_size) * length
+    micro = max(1, micro_batch_size)
 
     def needed(with_layers: int | None) -> int | None:
         parameters = count_parameters(config, with_layers)
         if parameters is None and (parameters := num_parameters) is None:
             return None
         of_rank = (
-            _RANK_BYTES + _states(parameters, training) + _activations(config, training, tokens, with_layers)
+            _RANK_BYTES
+            + _states(parameters, training)
+            + _activations(config, training, micro, length, with_layers)
         )
         return int(of_rank * (1 if per_rank else num_ranks))
 
@@ -143,8 +149,19 @@ def _states(parameters: int, training: dict[str, Any]) -> float:
     return parameters * _TRAINED_BYTES
 
 
-def _activations(config: dict[str, Any], training: dict[str, Any], tokens: int, layers: int | None) -> float:
-    config = text_config(config)
+def _activations(
+    config: dict[str, Any], training: dict[str, Any], micro: int, length: int, layers: int | None
+) -> float:
+    try:
+        model = decoder_of(config, num_layers=layers)
+        # In fp32, as the reference may be; what is frozen saves little.
+        setting = setting_of({}, training, num_gpus=1, model_config=config)
+        setting = replace(setting, dtype="fp32", micro_batch_size=micro)
+        counted = activations_of(model, trained(model, {}), setting, length)
+        return high(counted)
+    except UnknownArchitectureError:
+        pass
+    config, tokens = text_config(config), micro * length
     hidden = _first(config, "hidden_size", "n_embd", "d_model") or 1024
     vocab = _first(config, "vocab_size", "padded_vocab_size") or 50_000
     # With checkpointing one layer's activations are alive, and every layer's input.

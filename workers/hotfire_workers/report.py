@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from hotfire import wire
 from hotfire.rules.evidence import DataEvidence, Environment, Evidence, Fix, Judgement, Role, Trial
+from hotfire.rules.model.memory_job import memory_report
 from hotfire.rules.zero.verdict import zero_verdict
 from hotfire.v1 import report_pb2
 from hotfire_workers.redact import Redactor
@@ -39,6 +40,8 @@ def build(
         report.zero.CopyFrom(wire.record_to_message(zero_verdict(evidence), report_pb2.ZeroReport))
     if evidence.data is not None:
         report.data.CopyFrom(data_report(evidence.data, redactor))
+    if (memory := memory_report(evidence)) is not None:
+        report.memory.CopyFrom(wire.record_to_message(memory, report_pb2.MemoryReport))
     if evidence.environment is not None:
         report.environment.CopyFrom(environment_message(evidence.environment))
     redactor.message(report)

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from hotfire import wire
 from hotfire.render import charts, diff, text, tokens
+from hotfire.render import memory as render_memory
 from hotfire.render.frame import OUTCOME_STYLES, Look, table
 from hotfire.render.view import (
     OUTCOME_WORDS,
@@ -217,43 +218,49 @@ def memory(view: View, look: Look) -> RenderableType | None:
     report = view.report.memory
     if not view.report.HasField("memory") or not report.stages:
         return None
+    submitted = view.report.zero.submitted_stage if view.report.zero.HasField("submitted_stage") else None
+    return memory_table(report, look, submitted=submitted)
+
+
+def memory_table(
+    report: report_pb2.MemoryReport, look: Look, *, submitted: int | None = None
+) -> RenderableType:
+    """Stages and offloads, each with a bar.
+
+    Args:
+        report: The forecast.
+        look: What the output can show.
+        submitted: The job's stage, marked.
+    """
     available = max((s.available_bytes for s in report.stages), default=0)
     largest = max(available, *(s.total_bytes for s in report.stages))
     grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column()
+    grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True)
     for forecast in report.stages:
-        name = f"ZeRO-{forecast.stage}"
-        if forecast.offload and forecast.offload != "none":
-            name += f" +{forecast.offload} offload"
         parts = (
             (float(forecast.states_bytes), "blue"),
             (float(forecast.activations_bytes), "cyan"),
             (float(forecast.buffers_bytes), "bright_black"),
         )
-        fits = text.optional(forecast, "fits")
-        verdict = (
-            Text("") if fits is None else Text("fits", "green") if fits else Text("does not fit", "bold red")
-        )
+        words, style = render_memory.fit_words(forecast)
         total = text.size(forecast.total_bytes)
-        if forecast.HasField("low_bytes") and forecast.HasField("high_bytes"):
-            total += f" ({text.size(forecast.low_bytes)} - {text.size(forecast.high_bytes)})"
+        if (band := render_memory.band(forecast)) != "-":
+            total += f" ({band})"
+        marked = submitted is not None and forecast.stage == submitted
         grid.add_row(
-            Text(text.clean(name)),
-            charts.bar(parts, float(largest), width=max(12, look.width // 4), unicode=look.unicode),
+            Text(render_memory.placement(forecast), style="bold" if marked else ""),
+            charts.bar(parts, float(largest), width=max(12, look.width // 6), unicode=look.unicode),
             total,
-            verdict,
+            Text(words, style),
         )
     legend = Text()
     for word, style in (("states", "blue"), ("activations", "cyan"), ("buffers", "bright_black")):
         legend.append("■ " if look.unicode else "", style=style)
         legend.append(f"{word}  ", style="dim")
-    notes = [f"of {text.size(available)} available"] if available else []
-    if report.HasField("largest_micro_batch_size"):
-        notes.append(f"largest micro-batch that fits: {report.largest_micro_batch_size}")
-    if report.HasField("host_bytes"):
-        notes.append(f"host memory: {text.size(report.host_bytes)}")
-    if report.calibrated_on:
-        notes.append(f"calibrated on {text.clean(report.calibrated_on)}")
-    legend.append(look.fit("  ·  ".join(notes)), style="dim")
+    legend.append(look.fit("  ·  ".join(render_memory.notes(report))), style="dim")
     return Group(grid, legend)
 
 

@@ -11,7 +11,7 @@ from html import escape
 
 import hotfire
 from hotfire import wire
-from hotfire.render import diff, svg, text
+from hotfire.render import diff, memory, svg, text
 from hotfire.render.charts import Series
 from hotfire.render.html_style import STYLE
 from hotfire.render.places import Place
@@ -210,21 +210,16 @@ def _memory(view: View) -> Iterator[str]:
     largest = max(1, *(max(s.available_bytes, s.total_bytes) for s in stages))
     rows = []
     for stage in stages:
-        fits = text.optional(stage, "fits")
-        offload = f" +{stage.offload} offload" if stage.offload not in ("", "none") else ""
         parts = (("a", stage.states_bytes), ("b", stage.activations_bytes), ("c", stage.buffers_bytes))
         bar = "".join(f'<i class="{c}" style="width:{100 * n / largest:.1f}%"></i>' for c, n in parts)
-        cells = [
-            f"ZeRO-{stage.stage}{offload}",
-            text.size(text.optional(stage, "states_bytes")),
-            text.size(text.optional(stage, "activations_bytes")),
-            text.size(text.optional(stage, "total_bytes")),
-            "-" if fits is None else "fits" if fits else "does not fit",
-        ]
-        rows.append("".join(f"<td>{_e(c)}</td>" for c in cells) + f'<td><div class="bar">{bar}</div></td>')
-    head = "".join(f"<th>{h}</th>" for h in ("stage", "states", "activations", "total", "", ""))
+        rows.append(
+            "".join(f"<td>{_e(c)}</td>" for c in memory.cells(stage))
+            + f'<td><div class="bar">{bar}</div></td>'
+        )
+    head = "".join(f"<th>{h}</th>" for h in (*memory.COLUMNS, ""))
     body = "".join(f"<tr>{row}</tr>" for row in rows)
     yield f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    yield f"<p>{_e('; '.join(memory.notes(view.report.memory)))}</p>"
 
 
 def _trials(view: View) -> Iterator[str]:

@@ -9,7 +9,9 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from hotfire.render import diff, text
+from hotfire import wire
+from hotfire.dsconfig.effective import zero_stage
+from hotfire.render import diff, evidence, text
 from hotfire.render import effective as render_effective
 from hotfire.render.frame import SEVERITY_STYLES, VERDICT_STYLES, Look
 from hotfire.render.places import Sources
@@ -17,6 +19,8 @@ from hotfire.render.result import Result
 from hotfire.rules.evidence import Evidence, Finding
 from hotfire.v1 import preflight_pb2, report_pb2, spec_pb2
 from hotfire.v1 import preflight_service_pb2 as service_pb2
+
+_WILL_NOT_FIT = "M107"
 
 
 def build(
@@ -44,7 +48,17 @@ def build(
         parts.append(render_effective.build(*effective, look))
     for finding in response.findings:
         parts += _finding(finding, name, lines, document, look)
-    return Group(*parts, _summary(response, name, look))
+    if response.memory.stages:
+        parts += [
+            Text("Memory per GPU on the target cluster", style="bold"),
+            Padding(evidence.memory_table(response.memory, look, submitted=_stage(response)), (0, 0, 1, 2)),
+        ]
+    target = (document or {}).get("cluster") or {}
+    return Group(*parts, _summary(response, name, look, has_target="gpu_memory_bytes" in target))
+
+
+def _stage(response: service_pb2.CheckConfigResponse) -> int | None:
+    return zero_stage(wire.struct_to_dict(response.effective_config))
 
 
 def _finding(
@@ -99,9 +113,9 @@ def _excerpt(lines: list[str], location: report_pb2.Location, style: str, look: 
     return excerpt
 
 
-def _summary(response: service_pb2.CheckConfigResponse, name: str, look: Look) -> Text:
+def _summary(response: service_pb2.CheckConfigResponse, name: str, look: Look, *, has_target: bool) -> Text:
     verdict = text.enum_name(response, "verdict")
-    config_checks = [c for c in response.checks if c.rule_id.startswith("C")]
+    config_checks = [c for c in response.checks if _is_told(c, has_target=has_target)]
     counts = {
         outcome: sum(text.enum_name(c, "outcome") == outcome for c in config_checks)
         for outcome in ("PASSED", "SKIPPED", "ERROR")
@@ -122,15 +136,23 @@ def _summary(response: service_pb2.CheckConfigResponse, name: str, look: Look) -
     if counts["ERROR"]:
         rest += f", {counts['ERROR']} failed themselves"
     line.append(rest, style="not bold dim")
-    skipped = sorted(
-        {c.reason for c in config_checks if text.enum_name(c, "outcome") == "SKIPPED" and c.reason}
-    )
+    skips = [c for c in config_checks if text.enum_name(c, "outcome") == "SKIPPED" and c.reason]
+    # The reason of what was asked for comes first.
+    skips.sort(key=lambda c: (c.rule_id != _WILL_NOT_FIT, c.reason))
+    skipped = list(dict.fromkeys(c.reason for c in skips))
     if skipped:
         line.append(
             f"\n  skipped because {'; '.join(text.clean(reason) for reason in skipped[:4])}",
             style="not bold dim",
         )
     return line
+
+
+def _is_told(check: report_pb2.Check, *, has_target: bool) -> bool:
+    """Config rules, what found or passed something, and why there is no forecast where one was asked for."""
+    if check.rule_id.startswith("C") or text.enum_name(check, "outcome") != "SKIPPED":
+        return True
+    return has_target and check.rule_id == _WILL_NOT_FIT
 
 
 def result(

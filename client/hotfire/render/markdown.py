@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from hotfire.render import charts, diff, text
+from hotfire.render import charts, diff, memory, text
 from hotfire.render.view import (
     OUTCOME_WORDS,
     ZERO_PHRASES,
@@ -145,21 +145,8 @@ def _memory(view: View) -> Iterator[str]:
     if not view.report.HasField("memory") or not view.report.memory.stages:
         return
     yield "## Memory per GPU on the target cluster"
-    rows = []
-    for forecast in view.report.memory.stages:
-        fits = text.optional(forecast, "fits")
-        offload = f" +{text.clean(forecast.offload)}" if forecast.offload not in ("", "none") else ""
-        rows.append(
-            (
-                f"{forecast.stage}{offload}",
-                text.size(text.optional(forecast, "states_bytes")),
-                text.size(text.optional(forecast, "activations_bytes")),
-                text.size(text.optional(forecast, "total_bytes")),
-                text.size(text.optional(forecast, "available_bytes")),
-                "-" if fits is None else "yes" if fits else "**no**",
-            )
-        )
-    yield _table(("stage", "states", "activations", "total", "available", "fits"), rows)
+    yield _table(memory.COLUMNS, [memory.cells(forecast) for forecast in view.report.memory.stages])
+    yield "  \n".join(memory.notes(view.report.memory))
 
 
 def _checks(view: View) -> Iterator[str]:

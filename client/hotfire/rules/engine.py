@@ -47,6 +47,8 @@ class Rule:
     severity: ClassVar[Severity]
     needs: ClassVar[tuple[str, ...]]
     """Attributes of `Evidence` that must not be None."""
+    is_static: ClassVar[bool] = False
+    """It judges what the spec and a config.json say, as config rules do: `hotfire lint` runs it."""
     blocks_start: ClassVar[bool] = False
     """An ERROR of this rule means that the job, as given, cannot start."""
 

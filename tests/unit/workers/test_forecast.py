@@ -110,3 +110,17 @@ def test_a_damaged_gguf_file_is_not_counted(tmp_path):
     path.write_bytes(b"GGUF")
     assert gguf_header.count_parameters(path) is None
     assert gguf_header.count_parameters(tmp_path / "absent") is None
+
+
+def test_architectures_that_the_memory_forecast_counts_are_counted_alike():
+    from hotfire.dsconfig.memory_model import decoder_of
+
+    known = LLAMA_7B | {"model_type": "llama"}
+    assert count_parameters(known) == decoder_of(known).num_parameters
+    assert count_parameters(known, 2) == decoder_of(known, num_layers=2).num_parameters
+    counted, estimated = (of(config, 1).needed_bytes for config in (known, LLAMA_7B))
+    assert counted == pytest.approx(estimated, rel=0.1)
+    long = {"length": 8192, "micro_batch_size": 4}
+    assert of(known, 1, **long).needed_bytes > 2 * of(known, 1).needed_bytes
+    saved = of(known, 1, **long, training={"gradient_checkpointing": True}).needed_bytes
+    assert saved < of(known, 1, **long).needed_bytes

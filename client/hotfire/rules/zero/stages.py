@@ -6,8 +6,11 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from hotfire.dsconfig.memory import Forecaster
 from hotfire.dsconfig.states import Placement, state_bytes
+from hotfire.rules.engine import Skip
 from hotfire.rules.evidence import Evidence, Role, Trial, TrialOutcome
+from hotfire.rules.model.memory_job import forecaster_of
 from hotfire.rules.zero.seen import Seen
 
 STAGE_PATH = "/deepspeed/zero_optimization/stage"
@@ -15,7 +18,7 @@ OFFLOAD_PATHS = (
     "/deepspeed/zero_optimization/offload_optimizer",
     "/deepspeed/zero_optimization/offload_param",
 )
-#: Of the GPU's memory; the rest is for activations, buffers and fragments.
+#: Of the GPU's memory, where only the states can be forecast; the rest is for activations, buffers and fragments.
 _SHARE_FOR_STATES = 0.8
 
 
@@ -59,6 +62,7 @@ def is_of_the_matrix(trial: Trial) -> bool:
 def stage_results(seen: Sequence[Seen], evidence: Evidence) -> list[StageResult]:
     """One result per stage and offload, the candidate's own first wins; by stage."""
     results: dict[tuple[int, str], StageResult] = {}
+    forecasts = _Forecasts(evidence)
     for entry in seen:
         place = placement_of(entry.trial)
         key = (place.stage, place.offload or "") if place else None
@@ -74,24 +78,50 @@ def stage_results(seen: Sequence[Seen], evidence: Evidence) -> list[StageResult]
             grad_norm_gap=entry.agreement.grad_norm_gap,
             peak_memory_bytes=entry.trial.peak_memory_bytes,
             step_seconds=statistics.median(seconds) if seconds else None,
-            forecast_bytes=_forecast(place, entry.trial, evidence),
+            forecast_bytes=forecasts.of(place, entry.trial),
         )
     return [results[key] for key in sorted(results)]
 
 
-def _forecast(place: Placement, trial: Trial, evidence: Evidence) -> int | None:
-    """The states on one GPU of the target."""
-    model, world = evidence.model, evidence.cluster.world_size if evidence.cluster else None
-    if model is None or model.num_parameters is None or not world:
-        return None
-    trainable = model.num_trainable if model.num_trainable is not None else model.num_parameters
-    return state_bytes(
-        place,
-        num_parameters=model.num_parameters,
-        num_trainable=trainable,
-        world_size=world,
-        dtype=trial.dtype,
-    )
+class _Forecasts:
+    """What a GPU of the target takes at a stage: the whole forecast, or the states where that is all that is known."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self._evidence = evidence
+        self._forecaster: Forecaster | None
+        try:
+            self._forecaster = forecaster_of(evidence)
+        except Skip:
+            self._forecaster = None
+
+    @property
+    def limit_bytes(self) -> float | None:
+        """What the figures may come to."""
+        available = self._evidence.cluster.gpu_memory_bytes if self._evidence.cluster else None
+        if available is None or self.is_whole:
+            return available
+        return available * _SHARE_FOR_STATES
+
+    @property
+    def is_whole(self) -> bool:
+        """Activations and buffers are in it."""
+        return self._forecaster is not None and self._forecaster.setting.length is not None
+
+    def of(self, place: Placement, trial: Trial) -> int | None:
+        if self._forecaster is not None and self.is_whole:
+            return self._forecaster.placed(place).total_bytes
+        model = self._evidence.model
+        world = self._evidence.cluster.world_size if self._evidence.cluster else None
+        if model is None or model.num_parameters is None or not world:
+            return None
+        trainable = model.num_trainable if model.num_trainable is not None else model.num_parameters
+        return state_bytes(
+            place,
+            num_parameters=model.num_parameters,
+            num_trainable=trainable,
+            world_size=world,
+            dtype=trial.dtype,
+        )
 
 
 def best_of(seen: Iterable[Seen], submitted: int | None, evidence: Evidence) -> Seen | None:
@@ -99,10 +129,10 @@ def best_of(seen: Iterable[Seen], submitted: int | None, evidence: Evidence) -> 
     entries = [(entry, place) for entry in seen if (place := placement_of(entry.trial)) is not None]
     if not entries:
         return None
-    available = evidence.cluster.gpu_memory_bytes if evidence.cluster else None
-    needed = {id(entry): _forecast(place, entry.trial, evidence) for entry, place in entries}
-    if available and all(value is not None for value in needed.values()):
-        limit = available * _SHARE_FOR_STATES
+    forecasts = _Forecasts(evidence)
+    needed = {id(entry): forecasts.of(place, entry.trial) for entry, place in entries}
+    limit = forecasts.limit_bytes
+    if limit and all(value is not None for value in needed.values()):
         fitting = [(e, p) for e, p in entries if (needed[id(e)] or 0) <= limit]
         if fitting:
             return min(fitting, key=lambda pair: pair[1].cost)[0]
