@@ -30,6 +30,7 @@ _COMMANDS = {
     "delete": ("manage", "delete"),
     "init": ("init", "init"),
     "lint": ("lint", "lint"),
+    "diagnose": ("diagnose", "diagnose"),
     "rules": ("rules", "rules"),
     "pools": ("manage", "pools"),
     "serve": ("local", "serve"),
