@@ -36,6 +36,7 @@ _COMMANDS = {
     "serve": ("local", "serve"),
     "worker": ("local", "worker"),
     "up": ("local", "up"),
+    "doctor": ("doctor", "doctor"),
 }
 #: Their options are those of the program they become.
 _PASSED_ON = ("serve", "worker")
