@@ -38,13 +38,13 @@ def in_order(entries: Sequence[LogEntry]) -> tuple[list[LogEntry], list[str]]:
     return (runs[-1] if runs else []), notes
 
 
-def _same(one: LogEntry, other: LogEntry) -> bool:
-    def key(entry: LogEntry) -> tuple[str, ...]:
-        # As text, so that NaN equals NaN.
-        return tuple(str(v) for v in (entry.epoch, entry.loss, entry.learning_rate))
+def _key(entry: LogEntry) -> tuple[str, str, str]:
+    """As text, so that NaN equals NaN."""
+    return str(entry.epoch), str(entry.loss), str(entry.learning_rate)
 
-    if key(one) != key(other):
-        return False
+
+def _same(one: LogEntry, other: LogEntry) -> bool:
+    """Both of one key: are they one entry?"""
     if one.step is not None and other.step is not None:
         return one.step == other.step
     return one.epoch is not None and (
@@ -54,9 +54,13 @@ def _same(one: LogEntry, other: LogEntry) -> bool:
 
 def _without_repeats(entries: list[LogEntry]) -> list[LogEntry]:
     kept: list[LogEntry] = []
+    last: dict[tuple[str, str, str], int] = {}
     for entry in entries:
-        twin = next((k for k in reversed(kept[-_NEAR:]) if _same(k, entry)), None)
-        if twin is None:
+        key = _key(entry)
+        at = last.get(key)
+        twin = kept[at] if at is not None and len(kept) - at <= _NEAR else None
+        if twin is None or not _same(twin, entry):
+            last[key] = len(kept)
             kept.append(entry)
             continue
         # A callback's line may have less, or more.

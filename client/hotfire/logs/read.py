@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import json
 import math
 import re
@@ -20,6 +21,7 @@ from hotfire.logs.text import read_lines
 
 _IN_FOLDER = ("trainer_state.json", "trainer_log.jsonl", "logging.jsonl")
 _MAX_DOCUMENT_BYTES = 512 * 2**20
+_PIECE_BYTES = 2**20
 _MAX_LINE = 100_000
 _GZIP = b"\x1f\x8b"
 
@@ -90,12 +92,15 @@ def _lines(file: io.BufferedReader) -> Iterator[str]:
 def _document(path: Path, head: bytes) -> JobLog | None:
     """The log, where the whole file is one JSON document; None where it is lines."""
     start = head.decode("utf-8-sig", errors="replace").lstrip()
-    if start[:1] not in ("{", "["):
+    # {'loss': ...} is a printed line, and {"loss": ...} with its end on the same line one of JSON lines.
+    if not re.match(r'\[|\{\s*("|$)', start) or _is_record(start.partition("\n")[0]):
         return None
     with _open(path) as file:
-        content = file.read(_MAX_DOCUMENT_BYTES + 1)
-    if len(content) > _MAX_DOCUMENT_BYTES:
-        return None
+        # In pieces: reading so much at once would set as much memory aside.
+        pieces = iter(lambda: file.read(_PIECE_BYTES), b"")
+        content = b"".join(itertools.islice(pieces, _MAX_DOCUMENT_BYTES // _PIECE_BYTES))
+        if file.read(1):
+            return None
     try:
         data = json.loads(content.decode("utf-8-sig", errors="replace"))
     except ValueError:
@@ -108,6 +113,13 @@ def _document(path: Path, head: bytes) -> JobLog | None:
     if not isinstance(history, list):
         raise SettingsError(f"{path}: log_history must be a list of records")
     return _of_history(path, data if isinstance(data, Mapping) else {}, history)
+
+
+def _is_record(line: str) -> bool:
+    try:
+        return "log_history" not in json.loads(line)
+    except (ValueError, TypeError):
+        return False
 
 
 def _of_history(path: Path, state: Mapping[str, Any], history: list[Any]) -> JobLog:

@@ -253,3 +253,21 @@ def test_absent(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(SettingsError, match="has none of"):
         logs.read(tmp_path / "empty")
+
+
+def test_a_long_log_takes_little_memory(tmp_path):
+    """100,000 lines once took 9 GB: every window of the curve was copied. And a file is not read in one piece."""
+    import tracemalloc
+
+    import hotfire
+
+    lines = [record(loss=2.5 - n / 100_000, epoch=n / 1000) for n in range(20_000)]
+    path = write(tmp_path, "\n".join(lines))
+    tracemalloc.start()
+    try:
+        found = hotfire.diagnose(path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(found.log.entries) == 20_000
+    assert peak < 100 * 2**20
