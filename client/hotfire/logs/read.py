@@ -93,7 +93,7 @@ def _document(path: Path, head: bytes) -> JobLog | None:
     """The log, where the whole file is one JSON document; None where it is lines."""
     start = head.decode("utf-8-sig", errors="replace").lstrip()
     # {'loss': ...} is a printed line, and {"loss": ...} with its end on the same line one of JSON lines.
-    if not re.match(r'\[|\{\s*("|$)', start) or _is_record(start.partition("\n")[0]):
+    if not re.match(r'\[\s*(\{|$)|\{\s*("|$)', start) or _is_record(start.partition("\n")[0]):
         return None
     with _open(path) as file:
         # In pieces: reading so much at once would set as much memory aside.
