@@ -19,6 +19,8 @@ import hotfire
 from hotfire import adapters
 from hotfire.local import LocalStack
 
+#: The first of them starts the set, which may have to build an extension.
+pytestmark = pytest.mark.timeout(600)
 ROOT = Path(__file__).parents[3]
 TINY = ROOT / "examples" / "glm4-healthy"
 OWN = ROOT / "tests" / "unit" / "adapters"
