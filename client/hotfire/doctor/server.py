@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from hotfire.config import config_path, resolve
-from hotfire.doctor.check import Check, Probe, not_applicable, ok, problem
+from hotfire.doctor.check import Check, Probe, not_applicable, ok, problem, warning
 from hotfire.errors import HotfireError, LocalError
 from hotfire.local import redis
 
@@ -54,7 +54,7 @@ def _server() -> Iterator[Check]:
     pool = concurrent.futures.ThreadPoolExecutor(1)
     asked = pool.submit(_ask)
     try:
-        said = asked.result(_ANSWER_S)
+        version, num_workers, num_pools = asked.result(_ANSWER_S)
     except TimeoutError:
         yield problem("server", f"{where} gave no answer within {_ANSWER_S:g} s", _reach(settings.server))
         return
@@ -63,17 +63,28 @@ def _server() -> Iterator[Check]:
         return
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-    yield ok("server", f"{where} answers: {said}")
+    if num_workers == 0:
+        yield warning(
+            "server",
+            f"{where} answers (version {version}), but no worker is alive: preflights stay queued",
+            "start hotfire worker on a machine with GPUs, with the same HOTFIRE_STORE_REDIS_URL",
+        )
+        return
+    yield ok(
+        "server",
+        f"{where} answers: version {version}, workers alive: {num_workers}, pools: {num_pools}",
+        version=version,
+        num_workers=num_workers,
+    )
 
 
-def _ask() -> str:
+def _ask() -> tuple[str, int, int]:
     from hotfire.client import Client
 
     with Client() as client:
         info = client.get_server_info()
         pools = client.list_pools()
-    workers = sum(pool.num_workers for pool in pools)
-    return f"version {info.version}, {workers} worker{'s' if workers != 1 else ''} in {len(pools)} pool(s)"
+    return info.version, sum(pool.num_workers for pool in pools), len(pools)
 
 
 def _reach(address: str) -> str:
