@@ -30,13 +30,9 @@ PLAN = ("plan.num_steps=3", "plan.bisect=false", "plan.verify_fixes=false", "pla
 
 
 def _cases() -> list[Path]:
-    folders = [OWN / "files", OWN / "real"]
-    if more := os.environ.get("HOTFIRE_ADAPTER_EXAMPLES"):
-        folders.append(Path(more))
-    return sorted(
-        (path for folder in folders for path in folder.iterdir() if path.name.startswith(PREFIXES)),
-        key=lambda path: (path.parent.name, path.name),
-    )
+    more = os.environ.get("HOTFIRE_ADAPTER_EXAMPLES")
+    folders = [OWN / "real", *([Path(more)] if more else []), OWN / "files"]
+    return [path for folder in folders for path in sorted(folder.iterdir()) if path.name.startswith(PREFIXES)]
 
 
 @pytest.fixture(scope="module")
