@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hotfire._check import check
     from hotfire._training import training_arguments
     from hotfire.client import Client, PreflightHandle
+    from hotfire.diagnosis import Diagnosis, diagnose
     from hotfire.errors import (
         AlreadyExistsError,
         AuthenticationError,
@@ -47,6 +48,8 @@ _HOME = {
     "Client": "hotfire.client",
     "PreflightHandle": "hotfire.client",
     "check": "hotfire._check",
+    "Diagnosis": "hotfire.diagnosis",
+    "diagnose": "hotfire.diagnosis",
     "Report": "hotfire.report",
 } | dict.fromkeys(
     (
@@ -78,6 +81,7 @@ __all__ = [
     "AuthenticationError",
     "Client",
     "DeadlineError",
+    "Diagnosis",
     "HotfireError",
     "InvalidRequestError",
     "LocalError",
@@ -98,6 +102,7 @@ __all__ = [
     "Violation",
     "aio",
     "check",
+    "diagnose",
     "load_spec",
     "training_arguments",
 ]

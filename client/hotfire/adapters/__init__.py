@@ -37,6 +37,11 @@ _TRL_KEYS = frozenset(
         "assistant_only_loss",
         "completion_only_loss",
         "eos_token",
+        "dataset_mixture",
+        "dataset_mixer",
+        "dataset_num_proc",
+        "max_seq_length",
+        "packing",
     )
 )
 _SWIFT_KEYS = frozenset(("tuner_type", "train_type", "torch_dtype", "attn_impl", "target_regex", "lora_rank"))

@@ -96,9 +96,12 @@ def _data(reader: Reader) -> None:
         names = ", ".join(str(entry["path"]) for entry in entries)
         reader.notes.append(f"data: only {first['path']} of {len(entries)} datasets ({names})")
     files = first.get("data_files")
-    source = str((files if isinstance(files, str) else files[0]) if files else first["path"])
+    named = str((files if isinstance(files, str) else files[0]) if files else first["path"])
+    source = named if reader.find(named) is not None else str(first["path"])
     if not reader.dataset(source):
-        reader.notes.append(f"data: {source} was not found here")
+        reader.notes.append(f"data: {named} was not found here")
+    elif files and "hub_id" in reader.parts["data"]:
+        reader.notes.append(f"data: only the file {named} of {source} is meant")
     if "hub_id" in reader.parts["data"]:
         reader.put("data", "split", first.get("split"))
     kind = first.get("type")

@@ -74,6 +74,26 @@ def adapt_trl(arguments: Mapping[str, Any], base: Path) -> Adapted:
     return reader.result()
 
 
+def _mixture(reader: Reader) -> None:
+    """The first data set of a mixture: TRL's `datasets`, `dataset_mixture` and `dataset_mixer` of its handbook."""
+    for name in ("datasets", "dataset_mixture", "dataset_mixer"):
+        value = reader.take(name, "data")
+        if value is None or reader.parts["data"].keys() & {"uri", "hub_id"}:
+            continue
+        if isinstance(value, Mapping) and isinstance(value.get("datasets"), list):
+            value = value["datasets"]
+        elif isinstance(value, Mapping):
+            value = [{"path": path} for path in value]
+        entries = [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list) else []
+        names = [str(entry.get("path") or entry.get("id")) for entry in entries]
+        if not names or not reader.dataset(names[0]):
+            reader.notes.append(f"data: {names[0] if names else name} was not found here")
+            continue
+        if len(set(names)) > 1:
+            reader.notes.append(f"data: only {names[0]} of {len(names)} data sets ({', '.join(names)})")
+        reader.put("data", "split", entries[0].get("split"))
+
+
 def _common(reader: Reader) -> None:
     if model := reader.take("model_name_or_path", "model"):
         reader.model(model, revision="model_revision", remote_code="trust_remote_code")
@@ -85,6 +105,7 @@ def _common(reader: Reader) -> None:
             source = str(value[0] if isinstance(value, list) and value else value)
             if not reader.dataset(source):
                 reader.notes.append(f"data: {source} was not found here")
+    _mixture(reader)
     if (field := reader.take("dataset_text_field", "data.columns")) not in (None, "text"):
         reader.put("data", "columns", {"text": field})
     if "hub_id" not in reader.parts["data"]:

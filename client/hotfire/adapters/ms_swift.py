@@ -32,6 +32,8 @@ _LORA = {
     "modules_to_save": ("modules_to_save", None),
 }
 _COMMANDS = ("sft", "pt", "rlhf")
+#: In a shell only at the start of a word: `--dataset swift/self-cognition#1000` has none.
+_COMMENT = re.compile(r"(?:^|(?<=\s))#.*$")
 
 
 def adapt(arguments: Mapping[str, Any], base: Path) -> Adapted:
@@ -86,8 +88,10 @@ def _deepspeed(reader: Reader) -> None:
     value = reader.take("deepspeed", "deepspeed")
     if value is None:
         return
-    if isinstance(value, str) and value in NAMES:
-        reader.deepspeed = named_config(value)
+    # ms-swift 2 and early 3 wrote default-zero2.
+    name = value.removeprefix("default-") if isinstance(value, str) else None
+    if name in NAMES:
+        reader.deepspeed = named_config(name)
     elif isinstance(value, str) and value.lstrip().startswith("{"):
         try:
             reader.deepspeed = json.loads(value)
@@ -177,7 +181,7 @@ def of_shell(text: str) -> dict[str, Any] | None:
     assigned: dict[str, str] = {}
     for line in joined.splitlines():
         try:
-            words = shlex.split(_evaluated(line, assigned), comments=True)
+            words = shlex.split(_evaluated(_COMMENT.sub("", line), assigned))
         except ValueError:
             continue
         while words and (match := re.fullmatch(r"(?:export\s+)?([A-Za-z_]\w*)=(.*)", words[0])):

@@ -30,11 +30,13 @@ _COMMANDS = {
     "delete": ("manage", "delete"),
     "init": ("init", "init"),
     "lint": ("lint", "lint"),
+    "diagnose": ("diagnose", "diagnose"),
     "rules": ("rules", "rules"),
     "pools": ("manage", "pools"),
     "serve": ("local", "serve"),
     "worker": ("local", "worker"),
     "up": ("local", "up"),
+    "doctor": ("doctor", "doctor"),
 }
 #: Their options are those of the program they become.
 _PASSED_ON = ("serve", "worker")

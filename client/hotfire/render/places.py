@@ -32,6 +32,8 @@ class Sources:
     training: Path | None = None
     """A file of training arguments that the spec or an option names."""
     data: Path | None = None
+    log: Path | None = None
+    """The log that `hotfire diagnose` read: where everything stands that no other file has."""
     _read: dict[Path, Document | None] = field(default_factory=dict)
 
     @classmethod
@@ -62,7 +64,7 @@ class Sources:
             # A row is a line of a JSON Lines file, and of nothing else.
             is_lines = self.data.suffix.lower() in (".jsonl", ".ndjson")
             return Place(shown(self.data), location.row if is_lines else None)
-        return self._whole(self.spec or self.deepspeed)
+        return self._whole(self.log or self.spec or self.deepspeed)
 
     def _whole(self, file: Path | None) -> Place | None:
         return Place(shown(file)) if file is not None else None

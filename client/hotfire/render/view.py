@@ -32,6 +32,9 @@ OUTCOME_WORDS = {
 }
 
 
+_PRINTED = {"loss": "logged_loss", "grad_norm": "logged_grad_norm"}
+
+
 @dataclass(slots=True)
 class View:
     """A preflight, looked at."""
@@ -107,7 +110,7 @@ class View:
         duration = text.duration_of(self.preflight)
         if duration is not None:
             parts.append(text.seconds(duration))
-        if self.report.trials:
+        if self.report.trials and self.preflight.name:
             parts.append(text.plural(len(self.report.trials), "trial"))
             ranks = {t.num_ranks for t in self.report.trials if t.HasField("num_ranks")}
             device = self.report.environment.device
@@ -134,8 +137,11 @@ class View:
 
 
 def curve(trial: report_pb2.Trial, name: str) -> list[float | None]:
-    """A measured value, step by step."""
-    return [text.optional(step, name) for step in trial.steps]
+    """A measured value, step by step; of a log, where nothing was measured, what was printed."""
+    values = [text.optional(step, name) for step in trial.steps]
+    if name in _PRINTED and not has_values(values):
+        return [text.optional(step, _PRINTED[name]) for step in trial.steps]
+    return values
 
 
 def has_values(values: Sequence[float | None]) -> bool:

@@ -18,10 +18,12 @@ from hotfire.rules.evidence import (
 )
 from hotfire.rules.order import by_cause, is_symptom
 from hotfire.rules.remedy import describe_patch
-from hotfire.rules.wording import counted, first_sentence, listed
+from hotfire.rules.wording import counted, first_sentence, listed, number
 
 #: Findings that mean "this worker could not judge it", as long as none of them is an ERROR.
 _INCONCLUSIVE_RULES = ("unsafe-model", "stale-extension-lock", "extension-build-fails", "budget-spent")
+#: Lines of a log that say something about a training.
+_ENOUGH_LINES = 3
 
 
 def verdict_of(evidence: Evidence, findings: Sequence[Finding], checks: Sequence[Check]) -> Verdict:
@@ -108,12 +110,25 @@ def _warning(evidence: Evidence, ordered: list[Finding]) -> str:
 
 def _trains(evidence: Evidence, *, found: str = ", nothing wrong found") -> str | None:
     candidate = evidence.candidate
+    if candidate is not None and candidate.from_log:
+        return _log_shows(candidate, found)
     steps = len(candidate.applied_steps) if candidate else 0
     return f"It trains: {counted(steps, 'optimizer step')} applied{found}" if steps else None
 
 
+def _log_shows(trial: Trial, found: str) -> str:
+    """A log proves no more than what stands in it."""
+    losses = [step.logged_loss for step in trial.steps if step.logged_loss is not None]
+    curve = f", loss {number(losses[0])} to {number(losses[-1])}" if losses else ""
+    wrong = "; nothing wrong in what a log shows" if found else ""
+    return f"The log has {counted(len(trial.steps), 'logged step')}{curve}{wrong}"
+
+
 def _not_exercised(evidence: Evidence) -> bool:
     """The candidate or the reference was wanted and did not run to its end."""
+    candidate = evidence.candidate
+    if candidate is not None and candidate.from_log:
+        return len(candidate.steps) < _ENOUGH_LINES
     return evidence.trials is not None and any(
         not _ran_to_end(trial) for trial in (evidence.candidate, evidence.reference)
     )
@@ -127,6 +142,8 @@ def _why_no_verdict(evidence: Evidence, ordered: list[Finding], checks: Sequence
     blocking = [f for f in ordered if f.rule in _INCONCLUSIVE_RULES]
     if blocking:
         return first_sentence(blocking[0].message)
+    if evidence.candidate is not None and evidence.candidate.from_log:
+        return f"the log has only {counted(len(evidence.candidate.steps), 'logged step')}, too few to judge a training"
     if evidence.trials is not None:
         for trial, what in (
             (evidence.candidate, "the job as given"),

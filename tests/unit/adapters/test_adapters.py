@@ -1,7 +1,9 @@
-"""Files in the form of each tool's own examples (the keys are theirs, the values ours) as specs."""
+"""Files of each tool as specs: its own examples (`real/`), and files with its keys and our values (`files/`)."""
 
 import dataclasses
 import json
+import os
+import re
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,27 @@ TOOLS = {
     "hf_": "TrainingArguments",
 }
 CASES = sorted(p.name for p in FILES.iterdir() if p.name.startswith(tuple(TOOLS)))
+REAL = Path(__file__).parent / "real"
+_FOLDERS = [FILES, REAL, *(Path(more) for more in (os.environ.get("HOTFIRE_ADAPTER_EXAMPLES"),) if more)]
+EVERY = sorted(p for folder in _FOLDERS for p in folder.iterdir() if p.name.startswith(tuple(TOOLS)))
+
+
+def keys_of(path):
+    """The keys of a file, read without any of our code."""
+    text = path.read_text()
+    if path.suffix == ".sh":
+        command = re.sub(r"\\\n", " ", text)[text.index("swift sft") :]
+        launch = re.findall(r"(?:^|\s)(NPROC_PER_NODE|NNODES)=", text)
+        return {name.replace("-", "_") for name in re.findall(r"(?<=\s)--([\w-]+)", command)} | {
+            name.lower() for name in launch
+        }
+    import yaml
+
+    return set(yaml.safe_load(text))
+
+
+def tool_of(path):
+    return next(tool for prefix, tool in TOOLS.items() if path.name.startswith(prefix))
 
 
 def training_of(name):
@@ -36,27 +59,16 @@ def test_there_are_three_of_each_tool():
     assert {prefix: sum(c.startswith(prefix) for c in CASES) for prefix in TOOLS} == dict.fromkeys(TOOLS, 3)
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_every_key_is_mapped_or_listed_as_ignored(name):
-    path = FILES / name
+@pytest.mark.parametrize("path", EVERY, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_every_key_is_mapped_or_listed_as_ignored(path):
     adapted = adapters.read(path)
-    assert adapted.tool == next(tool for prefix, tool in TOOLS.items() if name.startswith(prefix)) or (
-        name == "hf_run_clm.json" and adapted.tool == "TRL"
-    )
-    if path.suffix == ".sh":
-        from hotfire.adapters.ms_swift import of_shell
-
-        keys = set(of_shell(path.read_text()))
-    else:
-        import yaml
-
-        keys = set(yaml.safe_load(path.read_text()))
+    assert adapted.tool == tool_of(path) or (path.name == "hf_run_clm.json" and adapted.tool == "TRL")
     told = {
         key
         for key in adapted.mapped.keys() | adapted.ignored.keys()
         if not key.startswith("deepspeed_config.")
     }
-    assert told == keys
+    assert told == keys_of(path)
     assert not adapted.mapped.keys() & adapted.ignored.keys()
     assert all(adapted.ignored.values())
     assert "hf_" not in json.dumps(adapted.document)  # no token leaves the file
@@ -356,3 +368,44 @@ def test_paths_below_the_spec_are_relative(tmp_path):
     assert f"uri: {FILES}/rows.jsonl" in moved
     empty = dataclasses.replace(adapted, document={})
     assert "model:  " in to_yaml(empty, source="x", folder=tmp_path)
+
+
+# --- what real files had and ours had not ---------------------------------------------------------------------------
+
+
+def test_a_hash_inside_a_word_is_no_comment(tmp_path):
+    """examples/train/deepspeed/train_zero2.sh of ms-swift 3."""
+    script = tmp_path / "run.sh"
+    script.write_text(
+        "swift sft --model org/m --dataset swift/self-cognition#1000 \\\n --lora_rank 4 \\\n --deepspeed default-zero2 "
+        "# default-zero3\n"
+    )
+    adapted = adapters.read(script)
+    assert adapted.document["data"] == {"hub_id": "swift/self-cognition"}
+    assert adapted.document["training"]["peft"]["r"] == 4
+    assert adapted.document["deepspeed"]["zero_optimization"]["stage"] == 2
+
+
+def test_axolotl_files_within_a_data_set_are_no_data_set(tmp_path):
+    """examples/alst/llama3-8b-deepspeed-alst.yaml of axolotl."""
+    entry = {"path": "org/collection", "type": "completion", "data_files": ["pretrain/part.jsonl.zst"]}
+    given = {"base_model": "org/m", "datasets": [entry], "sequence_len": 8}
+    adapted = adapters.adapt(given, tmp_path)
+    assert adapted.document["data"]["hub_id"] == "org/collection"
+    assert any("pretrain/part.jsonl.zst" in note for note in adapted.notes)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"dataset_mixture": {"datasets": [{"id": "org/chat", "split": "train_sft"}, {"id": "org/more"}]}},
+        {"datasets": [{"path": "org/chat", "split": "train_sft"}], "dataset_num_proc": 2},
+        {"dataset_mixer": {"org/chat": 1.0}},
+    ],
+)
+def test_mixtures_of_trl(tmp_path, given):
+    """recipes/zephyr-7b-beta of the alignment handbook."""
+    adapted = adapters.adapt({"model_name_or_path": "org/m", **given}, tmp_path)
+    assert adapted.tool == "TRL"
+    assert adapted.document["data"]["hub_id"] == "org/chat"
+    assert adapted.document["data"].get("split") == (None if "dataset_mixer" in given else "train_sft")

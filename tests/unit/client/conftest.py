@@ -241,6 +241,8 @@ def _trial(
 class FakeService(preflight_service_pb2_grpc.PreflightServiceServicer):
     """A servicer that remembers what it was asked and answers what it was told."""
 
+    num_workers = 1
+
     def __init__(self, result: preflight_pb2.Preflight) -> None:
         self.result = result
         self.requests: list[Any] = []
@@ -321,7 +323,7 @@ class FakeService(preflight_service_pb2_grpc.PreflightServiceServicer):
 
     def ListPools(self, request, context):  # noqa: N802
         self._enter("ListPools", request, context)
-        pool = service_pb2.Pool(name="default", device="cpu", num_workers=1, num_slots_free=1)
+        pool = service_pb2.Pool(name="default", device="cpu", num_workers=self.num_workers, num_slots_free=1)
         return service_pb2.ListPoolsResponse(pools=[pool])
 
     def GetServerInfo(self, request, context):  # noqa: N802

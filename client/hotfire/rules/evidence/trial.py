@@ -147,7 +147,7 @@ class Trial:
     loop: str = "trainer"
     """One of "trainer", "accelerate" or "deepspeed"."""
     dtype: str = "fp32"
-    """One of "fp32", "bf16" or "fp16": the precision that ran."""
+    """One of "fp32", "bf16" or "fp16": the precision that ran; "unknown" of a log."""
     zero_optimizer_class: str | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     """What else the ranks report: {"num_trainable": n, "num_parameters": n, "engine_gradient_clipping": c,
@@ -163,6 +163,8 @@ class Trial:
     """What ran on the host: "optimizer", "optimizer+param"; None: nothing."""
     library_set: str | None = None
     """Name of the library set that it ran with; None: the worker's own libraries."""
+    from_log: bool = False
+    """Read from the log of a job that ran elsewhere: nothing was measured, and its steps are lines of that log."""
     compared_with: str | None = None
     """Name of the reference that belongs to it, where its patch changes what the job's own one depends on."""
 

@@ -9,7 +9,7 @@ from typing import Any
 from hotfire.rules.engine import Rule
 from hotfire.rules.evidence import Evidence, Finding, Fix, Location, Severity, Step, Trial
 from hotfire.rules.remedy import bf16_instead, is_literal, set_value
-from hotfire.rules.run.judged import judged_steps, non_finite_loss
+from hotfire.rules.run.judged import judged_steps, never_moves, non_finite_loss
 from hotfire.rules.wording import counted, number
 
 #: Skipped steps at the start that any fp16 run may need to find its scale.
@@ -47,7 +47,7 @@ class AllStepsSkipped(Rule):
         """ERROR if nothing was applied; INFO if a long search came before the first applied step."""
         trial, steps = judged_steps(evidence)
         if all(step.applied is None for step in steps):
-            if _log_says_skipped(steps):
+            if _log_says_skipped(trial, steps):
                 yield _log_finding(trial, steps)
             return
         skipped = [step for step in steps if step.applied is False]
@@ -168,8 +168,10 @@ def _search_finding(evidence: Evidence, trial: Trial, steps: list[Step], search:
     )
 
 
-def _log_says_skipped(steps: list[Step]) -> bool:
-    """In a log: a loss, a norm stuck at its initial 0, a learning rate stuck at 0."""
+def _log_says_skipped(trial: Trial, steps: list[Step]) -> bool:
+    """In a log: a loss, a norm stuck at its initial 0 (or not finite, or not printed), a learning rate stuck at 0."""
+    if trial.from_log:
+        return never_moves(trial) and all(_is_initial(step.logged_grad_norm) for step in steps)
     return len(steps) >= 3 and all(
         (step.logged_loss or step.loss)
         and (step.logged_grad_norm if step.logged_grad_norm is not None else step.grad_norm) == 0
@@ -178,11 +180,15 @@ def _log_says_skipped(steps: list[Step]) -> bool:
     )
 
 
+def _is_initial(size: float | None) -> bool:
+    return size is None or size == 0 or not math.isfinite(size)
+
+
 def _log_finding(trial: Trial, steps: list[Step]) -> Finding:
     return Finding(
-        message=f"The log has a loss, gradient norm 0.0 and learning rate 0 at all {len(steps)} entries: "
-        "the signature of steps that "
-        "are all skipped on overflow.",
+        message="The log has learning rate 0 and gradient norm "
+        f"{number(steps[-1].logged_grad_norm)} at all {len(steps)} entries: "
+        "the signature of steps that are all skipped on overflow.",
         location=Location(step=steps[0].step, trial=trial.name),
         evidence={"num_steps": len(steps)},
         fix=Fix(description="Train in bf16 instead of fp16."),

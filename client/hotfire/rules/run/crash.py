@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from hotfire.rules.engine import Rule
 from hotfire.rules.evidence import Evidence, Finding, Fix, Location, Severity, Trial, TrialError, TrialOutcome
 from hotfire.rules.run.hang import WORKERS_FAULT, is_hang
-from hotfire.rules.run.judged import is_before_the_job, judged_trial
+from hotfire.rules.run.judged import end_is_told, is_before_the_job, judged_trial
 from hotfire.rules.run.known_crashes import known_crash
 from hotfire.rules.run.out_of_memory import is_out_of_memory
 
@@ -49,6 +49,7 @@ class Crash(Rule):
         """One finding: the root cause."""
         trial = judged_trial(evidence)
         if not is_crash(trial):
+            end_is_told(trial)
             return
         error = trial.error or TrialError(type="SilentExit", message="a rank ended without a word")
         known = known_crash(evidence, trial)
@@ -88,6 +89,11 @@ _STEP_PHASES = ("forward", "backward", "step", "steps")
 
 def _where(trial: Trial, error: TrialError) -> str:
     parts: list[str] = []
+    if trial.from_log:
+        last = (
+            f"after step {trial.steps[-1].step} of the log" if trial.steps else "before the first logged step"
+        )
+        return f" {last}" + (f" on rank {error.rank}" if error.rank is not None else "")
     step = len(trial.steps) + 1
     if error.phase in ("forward", "backward"):
         parts.append(f"in the {error.phase} pass of step {step}")

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from hotfire.rules.engine import Rule, Skip
 from hotfire.rules.evidence import Evidence, Finding, Fix, Location, Severity, Step, Trial
-from hotfire.rules.run.judged import ROUNDING, is_finite, judged_steps, step_list
+from hotfire.rules.run.judged import ROUNDING, is_finite, judged_steps, sentinel_groups, step_list
 from hotfire.rules.wording import listed
 
 _MAX_GROUPS = 8
@@ -105,4 +105,4 @@ def _groups(step: Step) -> int | None:
     own = step.grad_norm_measured
     if own is not None and is_finite(own) and abs(own - value) <= 1e-3 * value:
         return None
-    return next((k for k in range(1, _MAX_GROUPS + 1) if abs(value - k**0.5) <= ROUNDING), None)
+    return sentinel_groups(value)

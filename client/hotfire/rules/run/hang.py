@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from hotfire.rules.engine import Rule
 from hotfire.rules.evidence import Evidence, Finding, Fix, Location, Severity, Trial, TrialOutcome
 from hotfire.rules.remedy import set_value
-from hotfire.rules.run.judged import is_before_the_job, judged_trial
+from hotfire.rules.run.judged import end_is_told, is_before_the_job, judged_trial
 
 WORKERS_FAULT = "Lowered to a warning: nothing of the job had run yet, so the fault is this worker's."
 
@@ -44,6 +44,7 @@ class Hang(Rule):
         """Names the phase and the rank that was heard of last."""
         trial = judged_trial(evidence)
         if not is_hang(trial):
+            end_is_told(trial)
             return
         error = trial.error
         phase = f" in {error.phase}" if error and error.phase else ""
@@ -70,8 +71,9 @@ class Hang(Rule):
         where = "before the job's model is loaded" if early else f"at step {step}"
         told = error.message[:300].rstrip(".") if error and error.message else "No rank was heard of any more"
         lowered = f" {WORKERS_FAULT}" if early else ""
+        what = "job" if trial.from_log else "trial"
         yield Finding(
-            message=f"The trial hangs{phase} {where}{why}. {told[:1].upper()}{told[1:]}.{lowered}",
+            message=f"The {what} hangs{phase} {where}{why}. {told[:1].upper()}{told[1:]}.{lowered}",
             severity=Severity.WARNING if early else Severity.ERROR,
             location=Location(
                 step=None if early else step, rank=error.rank if error else None, trial=trial.name

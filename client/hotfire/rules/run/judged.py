@@ -13,6 +13,8 @@ from hotfire.rules.evidence import Evidence, MicroBatch, Phase, Step, Trial, Tri
 
 #: Largest change of a measured number that rounding explains.
 ROUNDING = 1e-6
+_MAX_GROUPS = 8
+_SOME_STEPS = 3
 
 
 def judged_trial(evidence: Evidence) -> Trial:
@@ -128,11 +130,42 @@ def step_list(steps: list[Step]) -> list[int]:
     return [step.step for step in steps[:20]]
 
 
-def plural_steps(some: list[Step], of: list[Step]) -> str:
+def plural_steps(some: list[Step], of: list[Step], noun: str = "applied step") -> str:
     """In words: "all 8 applied steps", "2 of 8 applied steps"."""
     if len(some) == len(of):
-        return f"all {len(of)} applied steps" if len(of) > 1 else "the only applied step"
-    return f"{len(some)} of {len(of)} applied steps"
+        return f"all {len(of)} {noun}s" if len(of) > 1 else f"the only {noun}"
+    return f"{len(some)} of {len(of)} {noun}s"
+
+
+def noun_of(trial: Trial) -> str:
+    """What its steps are called: in a log they are lines, and whether a step was applied is not known."""
+    return "logged step" if trial.from_log else "applied step"
+
+
+def end_is_told(trial: Trial) -> None:
+    """A log that holds no failure says something about failures only if it is the job's whole output.
+
+    Raises:
+        Skip: It is not.
+    """
+    if not trial.from_log or trial.error is not None or trial.facts.get("finished"):
+        return
+    if not trial.facts.get("tells_errors"):
+        raise Skip("such a file holds the Trainer's numbers, not the exceptions; the job's output has them")
+    raise Skip("the log breaks off: it has neither the Trainer's summary nor an exception")
+
+
+def never_moves(trial: Trial) -> bool:
+    """The learning rate is 0 at every line of a log that is longer than the first steps of a warm-up."""
+    rates = [step.learning_rate for step in trial.steps]
+    return len(rates) >= _SOME_STEPS and all(rate == 0 for rate in rates)
+
+
+def sentinel_groups(size: float | None) -> int | None:
+    """The k of a norm that is √k: DeepSpeed's mark, up to 0.19.6, for k parameter groups whose gradient is NaN."""
+    if size is None or not math.isfinite(size):
+        return None
+    return next((k for k in range(1, _MAX_GROUPS + 1) if abs(size - k**0.5) <= ROUNDING), None)
 
 
 def trainer_line(step: Step) -> str:

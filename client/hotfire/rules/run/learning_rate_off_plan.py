@@ -60,6 +60,12 @@ class LearningRateOffPlan(Rule):
                 "nothing can be learnt.",
             )
             return
+        if trial.from_log and evidence.training is None:
+            raise Skip("no training arguments were given, so that the curve that was asked for is not known")
+        if trial.from_log and not trial.facts.get("entries_are_steps"):
+            raise Skip(
+                "the log does not have every step, so that its lines cannot be compared with the curve"
+            )
         plans = planned_rates(evidence, trial)
         compared: list[tuple[Step, float]] = []
         off: list[tuple[Step, float]] = []

@@ -50,7 +50,11 @@ class NonFiniteGradient(Rule):
         first = bad[0]
         parameter, rank = first_non_finite_parameter(first)
         named = f", first in {parameter}" if parameter else ""
-        follows = " It follows from the non-finite loss of that step." if non_finite_loss(first) else ""
+        follows = (
+            " It follows from the non-finite loss of that step."
+            if non_finite_loss(first) and not trial.from_log
+            else ""
+        )
         done = (
             "The step was skipped"
             if first.applied is False

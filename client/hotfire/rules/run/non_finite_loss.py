@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hotfire.rules.engine import Rule
+from hotfire.rules.engine import Rule, Skip
 from hotfire.rules.evidence import Evidence, Finding, Fix, Location, MicroBatch, Phase, Severity, Step, Trial
 from hotfire.rules.remedy import bf16_instead, learning_rate
-from hotfire.rules.run.judged import is_non_finite, judged_steps, micro_batches, non_finite_loss, step_list
+from hotfire.rules.run.judged import (
+    is_finite,
+    is_non_finite,
+    judged_steps,
+    micro_batches,
+    non_finite_loss,
+    norm,
+    step_list,
+)
 from hotfire.rules.run.rates import lower_rate
-from hotfire.rules.run.signature import WORDS, Mechanism, mechanism_of_step
+from hotfire.rules.run.signature import Mechanism, because, mechanism_of_step
 from hotfire.rules.wording import counted, listed, number
 
 
@@ -42,6 +50,8 @@ class NonFiniteLoss(Rule):
         trial, steps = judged_steps(evidence)
         bad = [step for step in steps if non_finite_loss(step)]
         if not bad:
+            if trial.from_log and not all(is_finite(size := norm(s)) and size != 0 for s in steps):
+                raise Skip("the Trainer leaves NaN out of the loss that it prints, so a log does not show it")
             return
         first = bad[0]
         rank, index, batch = _first_batch(first)
@@ -59,7 +69,7 @@ class NonFiniteLoss(Rule):
         detail = _detail(trial, mechanism)
         fix, alternatives = _fixes(evidence, trial, steps, first, mechanism)
         yield Finding(
-            message=f"The loss is {number(value)} from {where}, because {WORDS[mechanism]}. "
+            message=f"The loss is {number(value)} from {where}, {because(trial, mechanism)}. "
             f"{len(bad)} of {len(steps)} steps are affected.{detail}{when}",
             location=Location(
                 step=first.step,

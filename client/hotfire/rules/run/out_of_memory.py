@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from hotfire.rules.engine import Rule
 from hotfire.rules.evidence import Evidence, Finding, Fix, Location, Role, Severity, Trial, TrialOutcome
 from hotfire.rules.remedy import given, set_value, smaller_micro_batch
-from hotfire.rules.run.judged import judged_trial
+from hotfire.rules.run.judged import end_is_told, judged_trial
 from hotfire.rules.run.plan import training_of
 
 _PATTERN = re.compile(
@@ -51,6 +51,7 @@ class OutOfMemory(Rule):
         """Names the phase, and the largest micro-batch that a trial showed to fit."""
         trial = judged_trial(evidence)
         if not is_out_of_memory(trial):
+            end_is_told(trial)
             return
         error = trial.error
         phase = f" in {error.phase}" if error and error.phase else ""

@@ -14,9 +14,12 @@ from hotfire.rules.evidence import Evidence, Step, Trial
 from hotfire.rules.run.judged import (
     applied,
     is_finite,
+    is_non_finite,
+    never_moves,
     non_finite_gradient,
     non_finite_loss,
     norm,
+    sentinel_groups,
     supervised_tokens,
     without_tokens,
 )
@@ -34,6 +37,8 @@ class Mechanism(StrEnum):
     OVERFLOW = "fp16-overflow"
     SKIPPED = "every-step-skipped"
     NO_GRADIENT = "no-gradient"
+    HIDDEN = "hidden-non-finite"
+    UNTOLD = "zero-or-nan"
 
 
 WORDS = {
@@ -46,12 +51,23 @@ WORDS = {
     Mechanism.OVERFLOW: "the scaled gradient overflows in fp16",
     Mechanism.SKIPPED: "every step was skipped, so the norm keeps its initial 0 and the learning rate "
     "stays at 0",
+    Mechanism.HIDDEN: "the loss or the gradient is NaN or infinite, which the log hides",
+    Mechanism.UNTOLD: "the loss is 0 or NaN; without a gradient norm a log does not tell which",
     Mechanism.NO_GRADIENT: "no gradient reaches the weights although tokens have labels",
 }
 
 
+def because(trial: Trial, mechanism: Mechanism) -> str:
+    """The mechanism as the end of a sentence. What was measured is a cause; a log only looks like one."""
+    if trial.from_log and mechanism is not Mechanism.UNTOLD:
+        return f"which is what a log shows when {WORDS[mechanism]}"
+    return f"because {WORDS[mechanism]}"
+
+
 def mechanism_of_step(trial: Trial, step: Step) -> Mechanism | None:
     """The mechanism behind one step that is not healthy; None for a healthy one."""
+    if trial.from_log:
+        return _of_log(trial, step)
     size = norm(step)
     tokens = supervised_tokens(step)
     if non_finite_loss(step):
@@ -72,6 +88,23 @@ def mechanism_of_step(trial: Trial, step: Step) -> Mechanism | None:
             return Mechanism.SKIPPED
         return Mechanism.NO_GRADIENT
     return None
+
+
+def _of_log(trial: Trial, step: Step) -> Mechanism | None:
+    """Of a printed line. A printed loss of 0 is "0 or NaN": the Trainer leaves NaN out of its sum."""
+    size, loss = norm(step), step.logged_loss
+    dead = loss == 0 or is_non_finite(loss)
+    if step.applied is False:
+        return Mechanism.OVERFLOW
+    if is_non_finite(size) or (dead and sentinel_groups(size) is not None):
+        return Mechanism.HIDDEN
+    if size is None:
+        return (Mechanism.SKIPPED if never_moves(trial) else Mechanism.UNTOLD) if dead else None
+    if size == 0:
+        if never_moves(trial) or (not dead and step.learning_rate == 0):
+            return Mechanism.SKIPPED
+        return Mechanism.NO_SUPERVISED_TOKENS if dead else Mechanism.NO_GRADIENT
+    return Mechanism.UNTOLD if is_non_finite(loss) else None
 
 
 def _of_forward(trial: Trial) -> Mechanism:

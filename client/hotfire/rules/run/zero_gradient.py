@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hotfire.rules.engine import Rule, Skip
-from hotfire.rules.evidence import Evidence, Finding, Fix, Location, Severity
-from hotfire.rules.run.judged import applied, judged_steps, norm, plural_steps, step_list, supervised_tokens
-from hotfire.rules.run.signature import WORDS, Mechanism, mechanism_of_step
+from hotfire.rules.evidence import Evidence, Finding, Fix, Location, Severity, Step, Trial
+from hotfire.rules.run.judged import (
+    applied,
+    judged_steps,
+    norm,
+    noun_of,
+    plural_steps,
+    step_list,
+    supervised_tokens,
+)
+from hotfire.rules.run.signature import Mechanism, because, mechanism_of_step
 from hotfire.rules.wording import number
 
 
@@ -41,7 +49,7 @@ class ZeroGradient(Rule):
         counting = [step for step in applied(steps) if norm(step) is not None]
         if not counting:
             raise Skip("no applied step has a gradient norm")
-        bad = [step for step in counting if norm(step) == 0]
+        bad = [step for step in counting if norm(step) == 0 and not _is_skipped_in_a_log(trial, step)]
         if not bad:
             return
         first = bad[0]
@@ -56,8 +64,8 @@ class ZeroGradient(Rule):
             "the groups."
         )
         yield Finding(
-            message=f"The gradient norm is exactly 0 at {plural_steps(bad, counting)}, because "
-            f"{WORDS[mechanism]}. "
+            message=f"The gradient norm is exactly 0 at {plural_steps(bad, counting, noun_of(trial))}, "
+            f"{because(trial, mechanism)}. "
             f"The loss there is {number(loss)}.{lowered}",
             severity=Severity.WARNING if few else Severity.ERROR,
             location=Location(step=first.step, trial=trial.name),
@@ -70,3 +78,8 @@ class ZeroGradient(Rule):
             },
             fix=Fix(description=remedy),
         )
+
+
+def _is_skipped_in_a_log(trial: Trial, step: Step) -> bool:
+    """Norm and learning rate at their initial 0: the step was skipped, or its batch was never reached."""
+    return trial.from_log and mechanism_of_step(trial, step) is Mechanism.SKIPPED

@@ -10,12 +10,14 @@ from hotfire.rules.run.judged import (
     applied,
     judged_steps,
     norm,
+    noun_of,
     plural_steps,
+    sentinel_groups,
     step_list,
     supervised_tokens,
     trainer_line,
 )
-from hotfire.rules.run.signature import WORDS, Mechanism, mechanism_of_step
+from hotfire.rules.run.signature import Mechanism, because, mechanism_of_step
 from hotfire.rules.wording import number
 
 
@@ -62,8 +64,8 @@ class ZeroLoss(Rule):
             f" The Trainer logs {trainer_line(first)}." if None not in (first.loss, first.logged_loss) else ""
         )
         yield Finding(
-            message=f"The loss is {printed}exactly 0 at {plural_steps(bad, counting)}, with gradient norm "
-            f"{number(norm(first))}, because {WORDS[mechanism]}.{logged}{lowered}",
+            message=f"The loss is {printed}exactly 0 at {plural_steps(bad, counting, noun_of(trial))}, with gradient "
+            f"norm {_norm_text(first)}, {because(trial, mechanism)}.{logged}{lowered}",
             severity=Severity.WARNING if few else Severity.ERROR,
             location=Location(step=first.step, trial=trial.name),
             evidence={
@@ -87,11 +89,18 @@ _REMEDY = {
     Mechanism.NON_FINITE_WEIGHTS: "Get the model's weights again: they hold NaN as they are loaded.",
     Mechanism.FORWARD_OVERFLOW: "Train in bf16.",
     Mechanism.OVERFLOW: "Train in bf16.",
+    Mechanism.HIDDEN: "Find the first NaN: run a preflight with the job's model and rows, which sees the raw loss.",
+    Mechanism.UNTOLD: "Run a preflight with the job's model and rows: it sees the raw loss and the gradient.",
     Mechanism.SKIPPED: "Train in bf16; all-steps-skipped has the loss scales.",
     Mechanism.NO_GRADIENT: "Compute the loss from the model's output; a weight read outside forward is an "
     "empty tensor "
     "under ZeRO-3.",
 }
+
+
+def _norm_text(step: Step) -> str:
+    size = norm(step)
+    return "not in the log" if size is None and step.loss is None else number(size)
 
 
 def _loss(step: Step) -> float | None:
@@ -104,9 +113,5 @@ def _has_gradient(step: Step) -> bool:
     if size is None:
         return step.loss is not None and (step.update_ratio or 0) > 0
     if step.loss is None:
-        return 0 < size < float("inf") and not _is_sentinel(size)
+        return 0 < size < float("inf") and sentinel_groups(size) is None
     return size != 0
-
-
-def _is_sentinel(size: float) -> bool:
-    return any(abs(size - k**0.5) < 1e-6 for k in range(1, 9))
