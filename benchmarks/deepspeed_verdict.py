@@ -84,8 +84,8 @@ class Verdict:
     def _ranks(self) -> Iterator[None]:
         dist = self._real.dist
         with (
-            mock.patch.object(dist, "get_rank", lambda *_: 0),
-            mock.patch.object(dist, "get_world_size", lambda *_: self.world_size),
+            mock.patch.object(dist, "get_rank", return_value=0),
+            mock.patch.object(dist, "get_world_size", return_value=self.world_size),
         ):
             yield
 
@@ -106,8 +106,8 @@ def fill(config: dict[str, Any], world_size: int, *, launched: bool = False) -> 
     class Filler(integration.HfTrainerDeepSpeedConfig):  # type: ignore[misc]
         """Fills "auto", and does not compare literal values with these made-up arguments."""
 
-        def fill_match(self, name: str, value: Any, hf_key: Any = None, must_match: bool = False) -> None:
-            super().fill_match(name, value, hf_key, must_match=False)
+        def fill_match(self, name: str, value: Any, *_: Any, **__: Any) -> None:
+            super().fill_match(name, value, must_match=False)
 
     # accelerate's loader wants a zero_optimization section; without one the filling is the same.
     filler = Filler({"zero_optimization": {}, **copy.deepcopy(config)})
@@ -177,7 +177,11 @@ def _make_scheduler(parsed: Any) -> None:
     name = parsed.scheduler_name
     if name is None or parsed.scheduler_params is None:
         return
-    make = getattr(lr_schedules, name) if hasattr(lr_schedules, name) else getattr(torch.optim.lr_scheduler, name)
+    make = (
+        getattr(lr_schedules, name)
+        if hasattr(lr_schedules, name)
+        else getattr(torch.optim.lr_scheduler, name)
+    )
     optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(2))], lr=1e-4)
     make(optimizer, **parsed.scheduler_params)
 
@@ -197,23 +201,24 @@ def _make_optimizer(parsed: Any) -> None:
         zenflow=False,
         bf16_optimizer_states=lambda: parsed.bfloat16_config.bf16_optimizer_states,
         has_moe_layers=False,
-        _muon_param_groups=DeepSpeedEngine._muon_param_groups,
+        _muon_param_groups=DeepSpeedEngine._muon_param_groups,  # noqa: SLF001 - the real engine's own steps
     )
-    engine.get_optimizer_configuration = functools.partial(DeepSpeedEngine.get_optimizer_configuration, engine)
+    engine.get_optimizer_configuration = functools.partial(
+        DeepSpeedEngine.get_optimizer_configuration, engine
+    )
     parameter = torch.nn.Parameter(torch.zeros(2, 2))
     parameter.use_muon = True  # type: ignore[attr-defined]
     with _no_kernels():
-        DeepSpeedEngine._configure_basic_optimizer(engine, [parameter])
+        DeepSpeedEngine._configure_basic_optimizer(engine, [parameter])  # noqa: SLF001
 
 
 @contextlib.contextmanager
 def _no_kernels() -> Iterator[None]:
+    import cpuinfo
     from deepspeed.ops.adagrad import cpu_adagrad
     from deepspeed.ops.adam import cpu_adam, fused_adam
     from deepspeed.ops.lamb import fused_lamb
     from deepspeed.ops.lion import cpu_lion, fused_lion
-
-    import cpuinfo
 
     with contextlib.ExitStack() as stack:
         # DeepSpeedCPUAdam asks for it each time, through a process of its own.

@@ -10,6 +10,7 @@ import copy
 import json
 import os
 import socket
+from pathlib import Path
 from typing import Any
 
 from benchmarks.deepspeed_verdict import quiet
@@ -89,7 +90,7 @@ def _run(config: dict[str, Any]) -> str | None:
     torch.manual_seed(0)
     model = torch.nn.Linear(4, 4)
     try:
-        with quiet(), open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        with quiet(), Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
             engine, *_ = deepspeed.initialize(
                 model=model, model_parameters=list(model.parameters()), config=copy.deepcopy(config)
             )

@@ -86,7 +86,13 @@ class Result:
 def lint(config: dict[str, Any], world_size: int) -> list[Finding]:
     """What `hotfire lint FILE --num-gpus WORLD_SIZE` reports, at least a WARNING."""
     read = read_config(json.dumps(config, indent=2))
-    spec = {"deepspeed": read.given, "training": {}, "data": {}, "model": {}, "cluster": {"num_gpus": world_size}}
+    spec = {
+        "deepspeed": read.given,
+        "training": {},
+        "data": {},
+        "model": {},
+        "cluster": {"num_gpus": world_size},
+    }
     evidence = Evidence(config=read, training={}, cluster=Cluster(num_gpus=world_size), spec=spec)
     findings = judge(evidence, rules=_RULES).findings
     return [f for f in findings if f.severity in (Severity.ERROR, Severity.WARNING)]
@@ -217,18 +223,26 @@ def page(result: Result, *, seed: int, per_config: int, version: str) -> str:
     outcomes = result.outcomes
     found = sum(o.found for o in outcomes)
     clean = ", ".join(f"{n} {name}" for name, n in sorted(result.clean.items())) or "nothing"
+    method = (
+        f"Made by `python -m benchmarks.key_mutation --seed {seed}`. {result.num_configs} public configs that "
+        f"DeepSpeed {version} accepts, {per_config} random mistakes each, in the smallest world in which the file is "
+        'accepted. What DeepSpeed makes of a file: the real `DeepSpeedConfig` after transformers filled in "auto", '
+        "the real schedulers, the engine's own making of the optimizer, and for numbers that are only checked in use "
+        "two steps of the real engine. A mistake counts where that changes. It is found where the lint newly reports "
+        "at least a WARNING on that key; a number as string has to be an ERROR exactly where DeepSpeed raises."
+    )
+    untold = sum(o.mutation.kind is Kind.TEXT and o.raises is None for o in outcomes)
+    summary = (
+        f"**{found} of {len(outcomes)} found ({_share(found, len(outcomes))}; aim {AIM:.0%}).** "
+        f"The files as they are: {clean}. Of {untold} numbers as string it could not be told here whether DeepSpeed "
+        "raises: either severity counts."
+    )
     lines = [
         "# Does the lint see a key that was changed by mistake?",
         "",
-        f"Made by `python -m benchmarks.key_mutation --seed {seed}`. {result.num_configs} public configs that DeepSpeed "
-        f"{version} accepts, {per_config} random mistakes each, in the smallest world in which the file is accepted. "
-        'What DeepSpeed makes of a file: the real `DeepSpeedConfig` after transformers filled in "auto", the real '
-        "schedulers, the engine's own making of the optimizer, and for numbers that are only checked in use two steps "
-        "of the real engine. A mistake counts where that changes. It is found where the lint newly reports at least "
-        "a WARNING on that key; a number as string has to be an ERROR exactly where DeepSpeed raises.",
+        method,
         "",
-        f"**{found} of {len(outcomes)} found ({_share(found, len(outcomes))}; aim {AIM:.0%}).** The files as they "
-        f"are: {clean}.",
+        summary,
         "",
         "| mistake | counted | refuses | does other | reads other | found | share |",
         "|---|---|---|---|---|---|---|",
@@ -243,17 +257,21 @@ def page(result: Result, *, seed: int, per_config: int, version: str) -> str:
         )
     lines += ["", "## Not found", ""]
     missed = [o for o in outcomes if not o.found]
-    lines += ["| mistake | key | DeepSpeed | lint | files |", "|---|---|---|---|---|"] if missed else ["None."]
+    lines += (
+        ["| mistake | key | DeepSpeed | lint | files |", "|---|---|---|---|---|"] if missed else ["None."]
+    )
     rows = Counter((o.mutation.kind, o.mutation.what, o.effect, _said(o)) for o in missed)
-    lines += [f"| {k} | `{what}` | {effect} | {said} | {n} |" for (k, what, effect, said), n in rows.most_common()]
+    lines += [
+        f"| {k} | `{what}` | {effect} | {said} | {n} |" for (k, what, effect, said), n in rows.most_common()
+    ]
     lines += ["", "## Skipped", "", "| mistake | why it does not count | number |", "|---|---|---|"]
     lines += [f"| {kind} | {why} | {n} |" for (kind, why), n in sorted(result.skipped.items())]
-    lines += [
-        "",
-        f"{len(result.refused)} files are refused as they are and were left out. "
-        f"{len(result.short)} files are too small for {per_config} different mistakes; they had "
-        f"{sum(n for _, n in result.short)} together.",
-    ]
+    rest = f"{len(result.refused)} files are refused as they are and were left out."
+    if result.short:
+        rest += f" Fewer than {per_config} different mistakes: " + ", ".join(
+            f"{name} ({number})" for name, number in result.short
+        )
+    lines += ["", rest]
     return "\n".join(lines) + "\n"
 
 

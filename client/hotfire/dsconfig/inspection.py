@@ -12,7 +12,8 @@ from typing import Any
 
 from hotfire.dsconfig import combinations, schema, values
 from hotfire.dsconfig.hjson_reader import escape
-from hotfire.dsconfig.schema_keys import Key, Section, integer
+from hotfire.dsconfig.schema_keys import Key, Section, anything, integer, number
+from hotfire.dsconfig.schema_optimizers import OPTIMIZERS
 from hotfire.dsconfig.versions import Version, parse
 
 _COUNTS = ("/train_batch_size", "/train_micro_batch_size_per_gpu", "/gradient_accumulation_steps")
@@ -38,7 +39,7 @@ class Issue:
 
     kind: str
     """"unknown-key", "misplaced-key", "removed-key", "newer-key", "older-key", "wrong-type", "out-of-range",
-    "combination"."""
+    "combination", "without-type"."""
     pointer: str
     """Within the config."""
     refused: bool
@@ -54,6 +55,8 @@ class Issue:
     """A whole section is without effect because of it."""
     detail: str = ""
     """What cannot be told from the fields: a sentence."""
+    late: bool = False
+    """Refused when the engine makes what is described there, unless the code hands over its own."""
 
 
 def inspect(given: dict[str, Any], version: str | None) -> list[Issue]:
@@ -64,6 +67,8 @@ def inspect(given: dict[str, Any], version: str | None) -> list[Issue]:
     at = parse(version)
     issues = list(_section(given, schema.ROOT, "", at))
     issues += _scheduler(given, at)
+    issues += _optimizer(given)
+    issues += _nameless(given)
     for combination in combinations.check(given, at):
         refused = combination.refused
         issues.append(
@@ -184,6 +189,68 @@ def _scheduler(given: dict[str, Any], version: Version) -> Iterator[Issue]:
             )
         elif value != "auto":
             yield from _scheduler_value(key, value, here, version)
+
+
+def _optimizer(given: dict[str, Any]) -> Iterator[Issue]:
+    """What the constructors of the optimizers refuse."""
+    section = given.get("optimizer")
+    if not isinstance(section, dict):
+        return
+    kind, params = section.get("type"), section.get("params")
+    takes = OPTIMIZERS.get(kind.lower()) if isinstance(kind, str) else None
+    if takes is None or not isinstance(params, dict):
+        return
+    known = Section(keys=tuple(anything(name) for name in takes))
+    for name, value in params.items():
+        if name in takes:
+            yield from _optimizer_number(str(name), value)
+            continue
+        if name == "max_grad_norm":  # C118's
+            continue
+        suggestion = schema.nearest(str(name), known)
+        yield Issue(
+            kind="unknown-key",
+            pointer=f"/optimizer/params/{escape(str(name))}",
+            refused=False,
+            late=True,
+            value=value,
+            suggestion=None if suggestion in params else suggestion,
+            detail=f"{kind} takes no {name}: the engine fails with a TypeError when it makes the optimizer",
+        )
+
+
+def _optimizer_number(name: str, value: Any) -> Iterator[Issue]:
+    """Text that spells a number, in a parameter that the key table does not list: nothing checks it."""
+    misfit = None
+    if isinstance(value, str) and schema.lookup(f"/optimizer/params/{name}") is None and value != "auto":
+        misfit = values.check_used(number(name), value, crashes=False)
+    if misfit is not None and misfit.better is not None:
+        yield Issue(
+            kind="wrong-type",
+            pointer=f"/optimizer/params/{name}",
+            refused=misfit.refused,
+            value=value,
+            misfit=misfit,
+        )
+
+
+def _nameless(given: dict[str, Any]) -> Iterator[Issue]:
+    """A section that describes an optimizer or a scheduler of no type: DeepSpeed looks at the type alone."""
+    for name in ("optimizer", "scheduler"):
+        section = given.get(name)
+        # A name that is not known is reported by itself: it may be the type's.
+        if (
+            isinstance(section, dict)
+            and set(section) <= {"params", "legacy_fusion"}
+            and section.get("params")
+        ):
+            yield Issue(
+                kind="without-type",
+                pointer=f"/{name}/type",
+                refused=False,
+                value=None,
+                detail=f"{name} gives no type: DeepSpeed makes no {name} of it, and ignores its params",
+            )
 
 
 def _scheduler_value(key: Key, value: Any, here: str, version: Version) -> Iterator[Issue]:

@@ -44,6 +44,7 @@ class IgnoredSetting(Rule):
         """Looks at misplaced keys, then at what the stage leaves without effect."""
         config = config_of(evidence)
         yield from _misplaced(evidence, config)
+        yield from _nameless(evidence)
         yield from _doubled(evidence, config)
         zero = config.get("zero_optimization")
         if isinstance(zero, dict) and zero:
@@ -66,6 +67,18 @@ def _misplaced(evidence: Evidence, config: dict[str, Any]) -> Iterable[Finding]:
             evidence={"key": name, "section": dotted(home)},
             fix=fix,
         )
+
+
+def _nameless(evidence: Evidence) -> Iterable[Finding]:
+    for issue in inspect(config_of(evidence), version_of(evidence)):
+        if issue.kind == "without-type":
+            section = issue.pointer.rpartition("/")[0]
+            yield Finding(
+                message=f"{issue.detail}.",
+                location=place(evidence, issue.pointer),
+                evidence={"key": dotted(issue.pointer)},
+                fix=Fix(description=f"Give the type, or take {dotted(section)} out."),
+            )
 
 
 def _doubled(evidence: Evidence, config: dict[str, Any]) -> Iterable[Finding]:
@@ -95,10 +108,12 @@ def _below_stage(evidence: Evidence, config: dict[str, Any], zero: dict[str, Any
     stage = stage_of(config)
     if stage is None or stage == 3:
         return
+    told = False
     for name in ("offload_param", "offload_optimizer"):
         device = zero[name].get("device", "none") if isinstance(zero.get(name), dict) else "none"
         if device in ("none", "auto") or (name == "offload_optimizer" and stage > 0):
             continue
+        told = True
         wanted = "stage 3" if name == "offload_param" else "a stage of 1 to 3"
         yield Finding(
             message=f'zero_optimization.{name} ("{device}") has no effect at stage {stage}: it needs {wanted}.',
@@ -112,7 +127,7 @@ def _below_stage(evidence: Evidence, config: dict[str, Any], zero: dict[str, Any
                 )
             ],
         )
-    if stage > 0:
+    if stage > 0 or not told:  # at stage 0 the whole section lies idle: once is enough
         yield from _stage3_keys(evidence, zero, stage)
 
 

@@ -18,6 +18,7 @@ from hotfire.rules.config.common import (
     place,
     version_of,
 )
+from hotfire.rules.config.job import GIVE_THE_LOOP, refused
 from hotfire.rules.engine import Rule
 from hotfire.rules.evidence import Evidence, Finding, Fix, Severity
 
@@ -78,7 +79,12 @@ def _finding(evidence: Evidence, config: dict[str, Any], issue: Issue) -> Findin
     elif (meant := _MEANT.get(issue.pointer.rpartition("/")[2])) is not None:
         parts[0] += f"; {meant} is known"
     severity = Severity.ERROR
-    if issue.detail:
+    if issue.late:
+        severity = refused(evidence)
+        parts.append(issue.detail)
+        if evidence.loop is None:
+            parts.append(GIVE_THE_LOOP.strip(" ."))
+    elif issue.detail:
         parts.append(issue.detail)
     elif issue.refused:
         parts.append("It refuses unknown keys in this section")
@@ -93,7 +99,11 @@ def _finding(evidence: Evidence, config: dict[str, Any], issue: Issue) -> Findin
         # With a section off because of its name a job starts, and can be tried; only the loaders of the Trainer
         # and accelerate insist on this one section.
         blocks_start=severity is Severity.ERROR
-        and (issue.refused or (issue.suggestion == "zero_optimization" and evidence.loop in LOADERS)),
+        and (
+            issue.refused
+            or issue.late
+            or (issue.suggestion == "zero_optimization" and evidence.loop in LOADERS)
+        ),
         location=place(evidence, issue.pointer),
         evidence={
             "key": name,

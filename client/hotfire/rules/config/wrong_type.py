@@ -119,9 +119,9 @@ def _one_bit(evidence: Evidence, name: str) -> Finding:
 
 def _is_loss_scale(issue: Issue) -> bool:
     """C110 judges these: DeepSpeed checks them by hand, differently from every other number."""
-    return issue.pointer == "/fp16/loss_scale" or (
-        issue.pointer in _LOSS_SCALING and isinstance(issue.value, bool)
-    )
+    if issue.pointer == "/fp16/loss_scale":
+        return issue.misfit is None or issue.misfit.refused or isinstance(issue.value, bool)
+    return issue.pointer in _LOSS_SCALING and isinstance(issue.value, bool)
 
 
 def _finding(evidence: Evidence, config: dict[str, Any], issue: Issue) -> Finding:
