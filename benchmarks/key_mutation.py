@@ -209,8 +209,14 @@ class _Job:
         return tuple(
             finding
             for finding in lint(mutation.config, self.verdict.world_size)
-            if _path(finding) in places and (finding.rule, _path(finding), finding.message) not in known
+            if places & _places(finding) and (finding.rule, _path(finding), finding.message) not in known
         )
+
+
+def _places(finding: Finding) -> set[str]:
+    """Its place, and the keys that it lists besides, where it reports several of one section as one."""
+    section = _path(finding).rpartition("/")[0]
+    return {_path(finding), *(f"{section}/{name}" for name in finding.evidence.get("keys", ()))}
 
 
 def _path(finding: Finding) -> str:

@@ -118,8 +118,17 @@ def spec_document(spec: spec_pb2.PreflightSpec) -> dict[str, Any]:
     }
 
 
-def judge_static(evidence: Evidence) -> Judgement:
-    """The config rules over evidence from the spec; every other rule is listed as skipped."""
+def judge_static(evidence: Evidence, *, every_rule: bool = True) -> Judgement:
+    """The config rules over evidence from the spec.
+
+    Args:
+        evidence: From `static_evidence`.
+        every_rule: List every other rule as skipped.
+    """
+    if not every_rule:
+        from hotfire.rules.config import CONFIG_RULES
+
+        return judge(evidence, rules=CONFIG_RULES)
 
     def is_static(rule: Rule) -> bool:
         return rule.category == "config"

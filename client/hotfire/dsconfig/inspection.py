@@ -27,8 +27,18 @@ _CRASHES = (
     "/flops_profiler/enabled",
     "/checkpoint/parallel_write/pipeline_stage",
     "/vocabulary_size",
+    "/sequence_parallel_size",
     "/optimizer/type",
+    "/optimizer/params/",
 )
+_CRASHES_IF_ON = {
+    "/flops_profiler": ("profile_step", "module_depth", "recompute_fwd_factor"),
+    "/data_efficiency/data_routing/random_ltd": (
+        *("total_layer_num", "random_ltd_layer_num", "random_ltd_schedule/min_value"),
+        *("random_ltd_schedule/max_value", "random_ltd_schedule/schedule_config/"),
+    ),
+}
+"""Section -> numbers in it that are computed with once it, and every section above it, is enabled."""
 _COMMENTS = ("comment", "comments", "//", "#")
 _POSITIVE_STEPS = "0.19.3"
 
@@ -59,13 +69,22 @@ class Issue:
     """Refused when the engine makes what is described there, unless the code hands over its own."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the walk asks about."""
+
+    version: Version
+    crashes: tuple[str, ...]
+    """Beginnings of the pointers where a value of a wrong type raises once it is used."""
+
+
 def inspect(given: dict[str, Any], version: str | None) -> list[Issue]:
     """Everything that is noteworthy about the config, for this DeepSpeed version (None: the newest known).
 
     Batch arithmetic and "auto" are not looked at here: see `effective.batch` and C106.
     """
     at = parse(version)
-    issues = list(_section(given, schema.ROOT, "", at))
+    issues = list(_section(given, schema.ROOT, "", _Asked(at, tuple(_crashing(given)))))
     issues += _scheduler(given, at)
     issues += _optimizer(given)
     issues += _nameless(given)
@@ -79,8 +98,23 @@ def inspect(given: dict[str, Any], version: str | None) -> list[Issue]:
     return issues
 
 
-def _section(given: dict[str, Any], section: Section, pointer: str, version: Version) -> Iterator[Issue]:
-    strict = section.strict(version)
+def _crashing(given: dict[str, Any]) -> Iterator[str]:
+    yield from _CRASHES
+    for pointer, names in _CRASHES_IF_ON.items():
+        node: Any = given
+        for token in pointer.split("/")[1:]:
+            node = node.get(token) if isinstance(node, dict) else None
+            node = node if _enabled(node) else None
+        if node is not None:
+            yield from (f"{pointer}/{name}" for name in names)
+
+
+def _enabled(section: Any) -> bool:
+    return isinstance(section, dict) and bool(section.get("enabled"))
+
+
+def _section(given: dict[str, Any], section: Section, pointer: str, asked: _Asked) -> Iterator[Issue]:
+    strict = section.strict(asked.version)
     for name, value in given.items():
         here = f"{pointer}/{escape(str(name))}"
         if (str(name).startswith("_") and not strict) or _is_shadowed(here, given):
@@ -89,10 +123,10 @@ def _section(given: dict[str, Any], section: Section, pointer: str, version: Ver
         if key is None:
             if not section.any_key:
                 yield from _unknown(str(name), value, given, section, here, strict)
-        elif not key.known(version):
-            yield from _other_version(key, value, here, strict, version)
+        elif not key.known(asked.version):
+            yield from _other_version(key, value, here, strict, asked.version)
         else:
-            yield from _value(key, value, here, strict, version)
+            yield from _value(key, value, here, strict, asked)
 
 
 def _is_shadowed(here: str, given: dict[str, Any]) -> bool:
@@ -100,22 +134,22 @@ def _is_shadowed(here: str, given: dict[str, Any]) -> bool:
     return here == "/bfloat16" and given.get("bf16") is not None
 
 
-def _value(key: Key, value: Any, here: str, strict: bool, version: Version) -> Iterator[Issue]:
+def _value(key: Key, value: Any, here: str, strict: bool, asked: _Asked) -> Iterator[Issue]:
     dropped = strict or here in _MONITORS
     if value == "auto" and (dropped or key.kind not in ("section", "choice")):
         return  # dropped before it is looked at; elsewhere C106 judges it
     if here == "/zero_optimization" and isinstance(value, bool):
         return  # the oldest form: true stands for stage 1
     if strict:
-        misfit = values.check_strict(key, value, version)
+        misfit = values.check_strict(key, value, asked.version)
     else:
-        crashes = here in _CRASHES or here.startswith("/optimizer/params/")
+        crashes = here.startswith(asked.crashes)
         misfit = values.check_used(key, value, crashes=crashes)
     if misfit is not None:
         kind = "out-of-range" if misfit.range else "wrong-type"
         yield Issue(kind=kind, pointer=here, refused=misfit.refused, value=value, key=key, misfit=misfit)
     if key.section is not None and isinstance(value, dict):
-        yield from _section(value, key.section, here, version)
+        yield from _section(value, key.section, here, asked)
 
 
 def _unknown(

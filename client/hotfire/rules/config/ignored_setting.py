@@ -133,20 +133,24 @@ def _below_stage(evidence: Evidence, config: dict[str, Any], zero: dict[str, Any
 
 def _stage3_keys(evidence: Evidence, zero: dict[str, Any], stage: int) -> Iterable[Finding]:
     version = parse(version_of(evidence) or KNOWN)
-    idle = []
+    idle, by_name = [], []
     for name, value in zero.items():
         key = schema.lookup(f"{_ZERO}/{name}")
         if key is None or not key.stage3 or key.section is not None or not key.known(version):
             continue
         if value not in ("auto", key.default_at(version)):
             idle.append(str(name))
-    if idle:
+        elif str(name).startswith("stage3_"):
+            by_name.append(str(name))
+    # Where none says anything by its value, their names do: the section was written for stage 3.
+    told = idle or by_name
+    if told:
         yield Finding(
-            message=f"{counted(len(idle), 'key')} of stage 3 without effect at stage {stage}: {listed(idle)}.",
-            location=place(evidence, f"{_ZERO}/{idle[0]}"),
-            evidence={"stage": stage, "keys": idle},
+            message=f"{counted(len(told), 'key')} of stage 3 without effect at stage {stage}: {listed(told)}.",
+            location=place(evidence, f"{_ZERO}/{told[0]}"),
+            evidence={"stage": stage, "keys": told},
             fix=Fix(
                 description="Take them out: nothing changes.",
-                patch=[drop(f"{_ZERO}/{name}") for name in idle],
+                patch=[drop(f"{_ZERO}/{name}") for name in (*idle, *by_name)],
             ),
         )
