@@ -7,7 +7,7 @@ for the numbers nobody checks before they are used, the place of use (optimizer,
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hotfire.dsconfig import combinations, schema, values
@@ -35,12 +35,15 @@ _CRASHES_IF_ON = {
     "/flops_profiler": ("profile_step", "module_depth", "recompute_fwd_factor"),
     "/data_efficiency/data_routing/random_ltd": (
         *("total_layer_num", "random_ltd_layer_num", "random_ltd_schedule/min_value"),
-        *("random_ltd_schedule/max_value", "random_ltd_schedule/schedule_config/"),
+        *("random_ltd_schedule/max_value", "random_ltd_schedule/schedule_config"),
     ),
 }
 """Section -> numbers in it that are computed with once it, and every section above it, is enabled."""
 _COMMENTS = ("comment", "comments", "//", "#")
 _POSITIVE_STEPS = "0.19.3"
+
+_READ_IF_ON = "/data_efficiency/data_routing/random_ltd/"
+"""Nothing looks at what is in there before it is enabled."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -145,6 +148,8 @@ def _value(key: Key, value: Any, here: str, strict: bool, asked: _Asked) -> Iter
     else:
         crashes = here.startswith(asked.crashes)
         misfit = values.check_used(key, value, crashes=crashes)
+        if misfit is not None and not crashes and here.startswith(_READ_IF_ON):
+            misfit = replace(misfit, refused=False, taken=value)
     if misfit is not None:
         kind = "out-of-range" if misfit.range else "wrong-type"
         yield Issue(kind=kind, pointer=here, refused=misfit.refused, value=value, key=key, misfit=misfit)

@@ -6,7 +6,7 @@ DeepSpeed 0.19.8. The metrics of a curriculum have names of the user's own.
 
 from __future__ import annotations
 
-from hotfire.dsconfig.schema_keys import Key, anything, flag, integer, number, section, text, unchecked
+from hotfire.dsconfig.schema_keys import Key, flag, integer, number, section, text, unchecked
 
 _RANDOM_LTD = section(
     "random_ltd",
@@ -40,17 +40,7 @@ _DATA_SAMPLING = section(
     integer("num_workers", 0),
     flag("pin_memory"),
     section("curriculum_learning", any_key=True),
-    section(
-        "dynamic_batching",
-        flag("enabled"),
-        anything("metrics_path"),
-        text("lr_scaling_method", "linear"),
-        integer("min_batch_size", 1),
-        integer("max_batch_size", nullable=True),
-        text("sequence_picking_order", "dataloader"),
-        integer("max_tokens"),
-        flag("verbose"),
-    ),
+    section("dynamic_batching", any_key=True),
 )
 
 DATA_EFFICIENCY = section(
