@@ -6,9 +6,18 @@ from collections.abc import Iterable
 from typing import Any
 
 from hotfire.dsconfig import schema
-from hotfire.dsconfig.inspection import inspect
 from hotfire.dsconfig.versions import KNOWN, parse
-from hotfire.rules.config.common import config_of, dotted, drop, move, place, put, stage_of, version_of
+from hotfire.rules.config.common import (
+    config_of,
+    dotted,
+    drop,
+    issues_of,
+    move,
+    place,
+    put,
+    stage_of,
+    version_of,
+)
 from hotfire.rules.engine import Rule
 from hotfire.rules.evidence import Evidence, Finding, Fix, Severity
 from hotfire.rules.wording import counted, listed
@@ -55,7 +64,7 @@ class IgnoredSetting(Rule):
 
 
 def _misplaced(evidence: Evidence, config: dict[str, Any]) -> Iterable[Finding]:
-    for issue in inspect(config, version_of(evidence)):
+    for issue in issues_of(evidence):
         if issue.kind != "misplaced-key":
             continue
         name, home = dotted(issue.pointer), issue.belongs_to or ""
@@ -70,7 +79,7 @@ def _misplaced(evidence: Evidence, config: dict[str, Any]) -> Iterable[Finding]:
 
 
 def _nameless(evidence: Evidence) -> Iterable[Finding]:
-    for issue in inspect(config_of(evidence), version_of(evidence)):
+    for issue in issues_of(evidence):
         if issue.kind == "without-type":
             section = issue.pointer.rpartition("/")[0]
             yield Finding(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from hotfire.dsconfig.inspection import Issue, inspect
+from hotfire.dsconfig.inspection import Issue
 from hotfire.dsconfig.values import plain
 from hotfire.rules.config.common import (
     LOADERS,
@@ -13,10 +13,10 @@ from hotfire.rules.config.common import (
     config_of,
     dotted,
     drop,
+    issues_of,
     move,
     named,
     place,
-    version_of,
 )
 from hotfire.rules.config.job import GIVE_THE_LOOP, refused
 from hotfire.rules.engine import Rule
@@ -63,7 +63,7 @@ class UnknownKey(Rule):
     def examine(self, evidence: Evidence) -> Iterable[Finding]:
         """Walks the config beside the key table."""
         config = config_of(evidence)
-        for issue in inspect(config, version_of(evidence)):
+        for issue in issues_of(evidence):
             if issue.kind == "unknown-key":
                 yield _finding(evidence, config, issue)
 

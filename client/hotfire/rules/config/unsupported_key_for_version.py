@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hotfire.dsconfig.inspection import Issue, inspect
-from hotfire.rules.config.common import beside, config_of, dotted, drop, move, named, place, version_of
+from hotfire.dsconfig.inspection import Issue
+from hotfire.rules.config.common import (
+    beside,
+    config_of,
+    dotted,
+    drop,
+    issues_of,
+    move,
+    named,
+    place,
+)
 from hotfire.rules.engine import Rule
 from hotfire.rules.evidence import Evidence, Finding, Fix, PatchOperation, Severity
 from hotfire.rules.known_faults import offered_version
@@ -38,8 +47,7 @@ class UnsupportedKeyForVersion(Rule):
 
     def examine(self, evidence: Evidence) -> Iterable[Finding]:
         """Looks for known keys that this version does not have."""
-        config = config_of(evidence)
-        for issue in inspect(config, version_of(evidence)):
+        for issue in issues_of(evidence):
             if issue.kind in ("removed-key", "newer-key", "older-key"):
                 yield _finding(evidence, issue)
 

@@ -6,11 +6,11 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
-from hotfire.dsconfig.inspection import Issue, inspect
+from hotfire.dsconfig.inspection import Issue
 from hotfire.dsconfig.values import plain
 from hotfire.dsconfig.versions import parse
 from hotfire.rules.config.argument_ranges import misfits
-from hotfire.rules.config.common import config_of, dotted, drop, named, place, put, version_of
+from hotfire.rules.config.common import config_of, dotted, drop, issues_of, named, place, put, version_of
 from hotfire.rules.config.job import GIVE_THE_LOOP, refused
 from hotfire.rules.engine import Rule
 from hotfire.rules.evidence import Evidence, Finding, Fix, Location, PatchOperation, Severity
@@ -58,7 +58,7 @@ class WrongType(Rule):
     def examine(self, evidence: Evidence) -> Iterable[Finding]:
         """Checks every value against the key table."""
         config = config_of(evidence)
-        for issue in inspect(config, version_of(evidence)):
+        for issue in issues_of(evidence):
             if issue.kind == "combination":
                 yield Finding(
                     message=f"{named(evidence)} refuses this combination: {issue.detail}.",
