@@ -20,8 +20,8 @@ def main() -> int:
     arguments = sys.argv[1:]
     from hotfire.cli import plain
 
-    if plain.is_plain(arguments):
-        return plain.run(arguments[1:])
+    if (lint := plain.read(arguments)) is not None:
+        return plain.run(*lint)
     from hotfire.cli.app import run
 
     return run(arguments)

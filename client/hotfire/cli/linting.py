@@ -85,7 +85,7 @@ def lint(files: Sequence[str], out: Output, request: Request) -> int:
     for file in files:
         loaded = _load(file, request.training, known, request.loop)
         # Only what shows every check lists the rules of the other categories: importing them takes its time.
-        every = out.format not in _CONCATENABLE
+        every = out.format != Format.PRETTY
         job = _Job(loaded, _model_config(request.model or loaded.model_path), every_rule=every)
         job = _change(job, out, fix=request.fix, diff=request.diff)
         if not request.diff:
