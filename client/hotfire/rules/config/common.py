@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hotfire.dsconfig import versions
+from hotfire.dsconfig import schema, versions
 from hotfire.dsconfig.hjson_reader import escape
 from hotfire.dsconfig.inspection import Issue, inspect
 from hotfire.rules.engine import Skip
@@ -40,6 +40,16 @@ def issues_of(evidence: Evidence) -> list[Issue]:
         config.issues = (version, inspect(config_of(evidence), version))
     found: list[Issue] = config.issues[1]
     return found
+
+
+def strict_since(pointer: str) -> str | None:
+    """First version that refuses what does not belong into the key's section; None: every one, or none does."""
+    above = pointer.rpartition("/")[0]
+    section, key = schema.section_at(above), schema.lookup(above)
+    if section is None or section.strict_since is None:
+        return None
+    since = section.strict_since if versions.parse(section.strict_since) > (0,) else None
+    return since or (key.since if key is not None else None)
 
 
 def named(evidence: Evidence) -> str:

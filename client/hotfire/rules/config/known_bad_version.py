@@ -59,7 +59,7 @@ def _finding(evidence: Evidence, path: str, entries: list[KnownBad], version: st
     first = entries[0]
     others = f" ({len(entries) - 1} more of the kind: see the evidence.)" if len(entries) > 1 else ""
     fixes = [*_upgrade(evidence), *_workarounds(evidence, entries)]
-    fixed = f"; it is right from {first.fixed_in} on" if first.fixed_in else ""
+    fixed = f"; fixed in {first.fixed_in}" if first.fixed_in else ""
     hangs = first.certain and evidence.loop is None  # DeepSpeed itself accepts the file
     return Finding(
         message=f"DeepSpeed {version} {first.what}{fixed}.{others}" + (GIVE_THE_LOOP if hangs else ""),

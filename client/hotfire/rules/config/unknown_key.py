@@ -17,6 +17,7 @@ from hotfire.rules.config.common import (
     move,
     named,
     place,
+    strict_since,
 )
 from hotfire.rules.config.job import GIVE_THE_LOOP, refused
 from hotfire.rules.engine import Rule
@@ -87,7 +88,9 @@ def _finding(evidence: Evidence, config: dict[str, Any], issue: Issue) -> Findin
     elif issue.detail:
         parts.append(issue.detail)
     elif issue.refused:
-        parts.append("It refuses unknown keys in this section")
+        since = strict_since(issue.pointer)
+        breaks = f": this key breaks since {since}" if since is not None else ""
+        parts.append(f"It refuses unknown keys in this section{breaks}")
     elif issue.section_off:
         parts.append("It ignores the name, so that the whole section is off")
     else:

@@ -56,9 +56,11 @@ def _finding(evidence: Evidence, issue: Issue) -> Finding:
     key, name = issue.key, dotted(issue.pointer)
     assert key is not None
     if issue.kind == "newer-key":
-        reason = f"it came with {key.since}"
+        reason = f"needs DeepSpeed {key.since} or later"
+    elif issue.refused:
+        reason = f"this key breaks since {key.until}" + (f": {key.removed}" if key.removed else "")
     else:
-        reason = key.removed or f"it went with {key.until}"
+        reason = f"without effect since {key.until}"
     effect = "refuses it" if issue.refused else "ignores it"
     severity = Severity.ERROR if issue.refused else Severity.WARNING
     return Finding(

@@ -10,7 +10,17 @@ from hotfire.dsconfig.inspection import Issue
 from hotfire.dsconfig.values import plain
 from hotfire.dsconfig.versions import parse
 from hotfire.rules.config.argument_ranges import misfits
-from hotfire.rules.config.common import config_of, dotted, drop, issues_of, named, place, put, version_of
+from hotfire.rules.config.common import (
+    config_of,
+    dotted,
+    drop,
+    issues_of,
+    named,
+    place,
+    put,
+    strict_since,
+    version_of,
+)
 from hotfire.rules.config.job import GIVE_THE_LOOP, refused
 from hotfire.rules.engine import Rule
 from hotfire.rules.evidence import Evidence, Finding, Fix, Location, PatchOperation, Severity
@@ -129,7 +139,7 @@ def _finding(evidence: Evidence, config: dict[str, Any], issue: Issue) -> Findin
     assert misfit is not None
     message = f"{name} is {_shown(issue.value)}; it must be {misfit.expected}."
     if misfit.refused:
-        message += f" {named(evidence)} refuses it."
+        message += f" {named(evidence)} refuses it{_since(issue)}."
     elif isinstance(misfit.taken, bool) and not isinstance(misfit.better, bool):
         message += f" Nothing checks it: it counts as {plain(misfit.taken)}."
     elif misfit.better is not None and misfit.better != misfit.taken and isinstance(misfit.taken, bool):
@@ -148,6 +158,13 @@ def _finding(evidence: Evidence, config: dict[str, Any], issue: Issue) -> Findin
         },
         fix=_fix(config, issue),
     )
+
+
+def _since(issue: Issue) -> str:
+    """Words such as: this key breaks since 0.17.1. Empty where older versions refuse the value, too."""
+    bounds = issue.key.bound_since if issue.key is not None and issue.misfit and issue.misfit.range else None
+    since = bounds or strict_since(issue.pointer)
+    return f"; this key breaks since {since}" if since is not None else ""
 
 
 def _shown(value: Any) -> str:
