@@ -36,6 +36,28 @@ class IgnoredSetting(Rule):
     Example:
         `{"zero_optimization": {"stage": 2, "offload_param": {"device": "cpu"}}}`: parameters stay on the GPU.
 
+        Bad:
+
+        ```json
+        {
+          "deepspeed": {
+            "train_micro_batch_size_per_gpu": 2,
+            "zero_optimization": {"stage": 2, "offload_param": {"device": "cpu"}}
+          }
+        }
+        ```
+
+        Good:
+
+        ```json
+        {
+          "deepspeed": {
+            "train_micro_batch_size_per_gpu": 2,
+            "zero_optimization": {"stage": 3, "offload_param": {"device": "cpu"}}
+          }
+        }
+        ```
+
     Fix:
         Move the key to where it works, raise the stage, or take the key out.
 

@@ -25,6 +25,30 @@ class KnownBadVersion(Rule):
     Example:
         DeepSpeed 0.17.6 to 0.18.2, ZeRO-2, accumulation 2: only the last micro-batch of each step is trained on.
 
+        Bad:
+
+        ```json
+        {
+          "deepspeed": {
+            "train_micro_batch_size_per_gpu": 2, "gradient_accumulation_steps": 2, "bf16": {"enabled": true},
+            "zero_optimization": {"stage": 2}
+          },
+          "cluster": {"versions": {"deepspeed": "0.18.2"}}
+        }
+        ```
+
+        Good:
+
+        ```json
+        {
+          "deepspeed": {
+            "train_micro_batch_size_per_gpu": 2, "gradient_accumulation_steps": 2, "bf16": {"enabled": true},
+            "zero_optimization": {"stage": 2}
+          },
+          "cluster": {"versions": {"deepspeed": "0.18.4"}}
+        }
+        ```
+
     Fix:
         The nearest release without the fault (of those that the worker can run, where it is known, so that the upgrade
         is tried); else the key that keeps the fault out.

@@ -47,6 +47,18 @@ class UnknownKey(Rule):
     Example:
         `"zero_optimisation": {"stage": 2}` (ignored) or `"zero_optimization": {"stge": 2}` (refused).
 
+        Bad:
+
+        ```json
+        {"deepspeed": {"train_micro_batch_size_per_gpu": 2, "zero_optimisation": {"stage": 2}}}
+        ```
+
+        Good:
+
+        ```json
+        {"deepspeed": {"train_micro_batch_size_per_gpu": 2, "zero_optimization": {"stage": 2}}}
+        ```
+
     Fix:
         Rename the key to the known one that is nearest, or take it out.
 

@@ -31,6 +31,30 @@ class UnsupportedKeyForVersion(Rule):
     Example:
         `"compression_training": {...}` on 0.19.8; `"zero_optimization": {"zenflow": {...}}` before 0.17.5.
 
+        Bad:
+
+        ```json
+        {
+          "deepspeed": {
+            "train_micro_batch_size_per_gpu": 2,
+            "zero_optimization": {"stage": 2, "zenflow": {"topk_ratio": 0.1}}
+          },
+          "cluster": {"versions": {"deepspeed": "0.17.4"}}
+        }
+        ```
+
+        Good:
+
+        ```json
+        {
+          "deepspeed": {
+            "train_micro_batch_size_per_gpu": 2,
+            "zero_optimization": {"stage": 2, "zenflow": {"topk_ratio": 0.1}}
+          },
+          "cluster": {"versions": {"deepspeed": "0.17.5"}}
+        }
+        ```
+
     Fix:
         Take the key out, or change the DeepSpeed version of the job.
 

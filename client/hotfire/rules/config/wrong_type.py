@@ -51,6 +51,28 @@ class WrongType(Rule):
         `"lr": "1e-5"`, `"reduce_bucket_size": "5e8"`, `"min_loss_scale": 0.5`, `"stage": 4`; `learning_rate: -1e-4`
         among the training arguments.
 
+        Bad:
+
+        ```json
+        {
+          "deepspeed": {
+            "train_micro_batch_size_per_gpu": 2,
+            "zero_optimization": {"stage": 2, "reduce_bucket_size": "5e8"}
+          }
+        }
+        ```
+
+        Good:
+
+        ```json
+        {
+          "deepspeed": {
+            "train_micro_batch_size_per_gpu": 2,
+            "zero_optimization": {"stage": 2, "reduce_bucket_size": 500000000.0}
+          }
+        }
+        ```
+
     Fix:
         Write the number as a number; take the key out where no value was meant.
 
