@@ -139,22 +139,25 @@ def spec_document(
     }
 
 
+def static_rules() -> tuple[Rule, ...]:
+    """The rules that need no worker, without importing the others."""
+    from hotfire.rules.config import CONFIG_RULES
+
+    return CONFIG_RULES
+
+
 def judge_static(evidence: Evidence, *, every_rule: bool = True) -> Judgement:
-    """The config rules over evidence from the spec.
+    """The static rules over evidence from the spec.
 
     Args:
         evidence: From `static_evidence`.
         every_rule: List every other rule as skipped.
     """
+    static = static_rules()
     if not every_rule:
-        from hotfire.rules.config import CONFIG_RULES
-
-        return judge(evidence, rules=CONFIG_RULES)
-
-    def is_static(rule: Rule) -> bool:
-        return rule.category == "config"
-
-    return judge(evidence, only=is_static, only_reason=_STATIC_ONLY)
+        return judge(evidence, rules=static)
+    ids = {rule.id for rule in static}
+    return judge(evidence, only=lambda rule: rule.id in ids, only_reason=_STATIC_ONLY)
 
 
 def check_config(request: service_pb2.CheckConfigRequest) -> service_pb2.CheckConfigResponse:
