@@ -16,6 +16,12 @@ from hotfire.dsconfig.hjson_reader import escape
 
 BATCH = (TRAIN, MICRO, ACCUMULATION)
 _ZERO = "/zero_optimization"
+#: Read by stage 3 alone, without its prefix (deepspeed/runtime/zero/config.py and stage3.py).
+_ONLY_STAGE_3 = (
+    *("offload_param", "sub_group_size", "max_live_parameters", "max_reuse_distance", "prefetch_bucket_size"),
+    *("param_persistence_threshold", "gather_16bit_weights_on_model_save", "zero_hpz_partition_size"),
+    *("zero_quantized_weights", "zero_quantized_gradients", "memory_efficient_linear"),
+)
 
 
 class Kind(StrEnum):
@@ -184,9 +190,9 @@ def _stage(config: dict[str, Any], source: random.Random) -> Mutation | None:
     zero = config.get("zero_optimization")
     if not isinstance(zero, dict) or not _is_number(zero.get("stage")) or zero["stage"] != 3:
         return None
-    idle = tuple(f"{_ZERO}/{name}" for name in zero if name.startswith("stage3_") or name == "offload_param")
-    if not idle:
+    if not any(name.startswith("stage3_") or name == "offload_param" for name in zero):
         return None
+    idle = tuple(f"{_ZERO}/{name}" for name in zero if name.startswith("stage3_") or name in _ONLY_STAGE_3)
     pointer = f"{_ZERO}/stage"
     return Mutation(
         kind=Kind.STAGE,
