@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hotfire.cli.choices import FailOn, Format, LoopName
-from hotfire.cli.guard import guarded, wants_json
+from hotfire.cli.guard import guarded
 
 
 def _at_least(least: int) -> Callable[[str], int]:
@@ -82,4 +82,4 @@ def run(files: Sequence[str], options: dict[str, Any]) -> int:
         request = {name: value for name, value in options.items() if name not in _OF_OUTPUT}
         return linting.lint(files, output, linting.Request(**request))
 
-    return guarded(lint, as_json=wants_json(["--format", str(options.get("format", ""))]))
+    return guarded(lint, as_json=options.get("format") == Format.JSON)
