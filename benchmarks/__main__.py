@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--only warm,probes,submit,verdict] [--quick]`: prints; never judges a time."""
+"""`python -m benchmarks [--only warm,probes,submit,verdict,lint] [--quick]`: prints; never judges a time."""
 
 from __future__ import annotations
 
@@ -11,12 +11,18 @@ import sys
 # Before anything imports DeepSpeed or tokenizers.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from benchmarks import probes, submit, verdict, warm
+from benchmarks import lint, probes, submit, verdict, warm
 from benchmarks.bed import BenchError
 from hotfire.errors import HotfireError
 from hotfire_workers.runner.base import RunnerError
 
-PARTS = {"warm": warm.main, "probes": probes.main, "submit": submit.main, "verdict": verdict.main}
+PARTS = {
+    "warm": warm.main,
+    "probes": probes.main,
+    "submit": submit.main,
+    "verdict": verdict.main,
+    "lint": lint.main,
+}
 _LIBRARIES = ("torch", "deepspeed", "transformers", "accelerate")
 
 

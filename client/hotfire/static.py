@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from typing import Any
 
 from hotfire import wire
 from hotfire.dsconfig import effective, positions
 from hotfire.rules.engine import Rule, judge
-from hotfire.rules.evidence import Cluster, DeepSpeedConfig, Evidence, Judgement, ModelFacts, Plan
+from hotfire.rules.evidence import (
+    Check,
+    Cluster,
+    DeepSpeedConfig,
+    Evidence,
+    Judgement,
+    ModelFacts,
+    Outcome,
+    Plan,
+)
 from hotfire.rules.model.memory_job import memory_report
 from hotfire.v1 import preflight_service_pb2 as service_pb2
 from hotfire.v1 import report_pb2, spec_pb2
@@ -41,7 +52,7 @@ def static_evidence(spec: spec_pb2.PreflightSpec, *, model_config: dict[str, Any
         cluster=cluster,
         plan=plan_of(spec.plan),
         model=None if model_config is None else ModelFacts(config=model_config),
-        spec=spec_document(spec),
+        spec=spec_document(spec, given=config.given, training=training),
     )
 
 
@@ -103,29 +114,52 @@ def plan_of(message: spec_pb2.PlanSpec) -> Plan:
     return plan
 
 
-def spec_document(spec: spec_pb2.PreflightSpec) -> dict[str, Any]:
+_READ_HERE: Any = object()
+
+
+def spec_document(
+    spec: spec_pb2.PreflightSpec, *, given: Any = _READ_HERE, training: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """The document that JSON pointers and patches refer to: {deepspeed, training, data, model, cluster}.
 
     `deepspeed` is the config itself; inline rows are left out.
+
+    Args:
+        spec: The spec as submitted.
+        given: The config as parsed, where the caller has it; shared, not copied.
+        training: The training arguments, where the caller has them; shared, too.
     """
     cluster = wire.message_to_dict(spec.cluster)
     data = {k: v for k, v in wire.message_to_dict(spec.data).items() if k != "rows"}
     return {
-        "deepspeed": deepspeed_config(spec.deepspeed).given,
-        "training": training_dict(spec.training),
+        "deepspeed": deepspeed_config(spec.deepspeed).given if given is _READ_HERE else given,
+        "training": training_dict(spec.training) if training is None else training,
         "data": data,
         "model": wire.message_to_dict(spec.model),
         "cluster": {k: int(v) if k.endswith(("_bytes", "_rows")) else v for k, v in cluster.items()},
     }
 
 
-def judge_static(evidence: Evidence) -> Judgement:
-    """The config rules, and what else the spec decides; every other rule is listed as skipped."""
+def static_rules() -> tuple[Rule, ...]:
+    """The rules that the spec alone decides, without importing the others."""
+    from hotfire.rules.config import CONFIG_RULES
+    from hotfire.rules.model import MODEL_RULES
 
-    def is_static(rule: Rule) -> bool:
-        return rule.category == "config" or rule.is_static
+    return (*CONFIG_RULES, *(rule for rule in MODEL_RULES if rule.is_static))
 
-    return judge(evidence, only=is_static, only_reason=_STATIC_ONLY)
+
+def judge_static(evidence: Evidence, *, every_rule: bool = True) -> Judgement:
+    """The static rules over evidence from the spec.
+
+    Args:
+        evidence: From `static_evidence`.
+        every_rule: List every other rule as skipped.
+    """
+    static = static_rules()
+    if not every_rule:
+        return judge(evidence, rules=static)
+    ids = {rule.id for rule in static}
+    return judge(evidence, only=lambda rule: rule.id in ids, only_reason=_STATIC_ONLY)
 
 
 def check_config(request: service_pb2.CheckConfigRequest) -> service_pb2.CheckConfigResponse:
@@ -140,9 +174,19 @@ def check_config(request: service_pb2.CheckConfigRequest) -> service_pb2.CheckCo
 
 def response_of(evidence: Evidence, judgement: Judgement) -> service_pb2.CheckConfigResponse:
     """What the rules said, as the wire has it."""
-    response = wire.record_to_message(judgement, service_pb2.CheckConfigResponse)
+    checks: list[Any] = [_check_message(c.rule, c.rule_id, c.outcome, c.reason) for c in judgement.checks]
+    told = dataclasses.replace(judgement, checks=checks)
+    response = wire.record_to_message(told, service_pb2.CheckConfigResponse)
     if evidence.config is not None and evidence.config.effective is not None:
         response.effective_config.CopyFrom(wire.dict_to_struct(evidence.config.effective))
     if (memory := memory_report(evidence)) is not None:
         response.memory.CopyFrom(wire.record_to_message(memory, report_pb2.MemoryReport))
     return response
+
+
+@functools.lru_cache(maxsize=1024)
+def _check_message(rule: str, rule_id: str, outcome: Outcome, reason: str | None) -> report_pb2.Check:
+    """Nearly all checks of an answer are those of the last one; whoever takes it copies it."""
+    return wire.record_to_message(
+        Check(rule=rule, rule_id=rule_id, outcome=outcome, reason=reason), report_pb2.Check
+    )

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import json
 import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from google.protobuf import duration_pb2, json_format, message_factory, struct_pb2, timestamp_pb2
 from google.protobuf.descriptor import FieldDescriptor
@@ -235,30 +236,56 @@ def record_to_message(record: Any, message_class: type[M]) -> M:
 
 
 def _fill(message: Message, record: Any) -> None:
-    fields: Mapping[str, Field] = message.DESCRIPTOR.fields_by_name
-    for name, field in fields.items():
-        value = record.get(name) if isinstance(record, Mapping) else getattr(record, name, None)
+    is_mapping = isinstance(record, Mapping)
+    for slot in _layout(message.DESCRIPTOR):
+        name = slot.name
+        value = record.get(name) if is_mapping else getattr(record, name, None)
         if value is None:
             continue
-        if _is_map(field):
-            value_field = field.message_type.fields_by_name["value"]
+        field = slot.field
+        if slot.value_field is not None:
             target = getattr(message, name)
             for key, item in value.items():
-                if value_field.message_type is None:
+                if slot.value_field.message_type is None:
                     target[key] = item
                 else:
-                    target[key].CopyFrom(_as_message(value_field, item))
-        elif is_repeated(field):
+                    target[key].CopyFrom(_as_message(slot.value_field, item))
+        elif slot.repeated:
             target = getattr(message, name)
             for item in value:
-                if field.message_type is None:
-                    target.append(_scalar(field, item))
-                else:
+                if slot.of_messages:
                     target.append(_as_message(field, item))
-        elif field.message_type is not None:
+                else:
+                    target.append(_scalar(field, item))
+        elif slot.of_messages:
             getattr(message, name).CopyFrom(_as_message(field, value))
         else:
             setattr(message, name, _scalar(field, value))
+
+
+class _Slot(NamedTuple):
+    """What `_fill` asks of a field each time."""
+
+    name: str
+    field: Field
+    value_field: Field | None
+    """Of a map."""
+    repeated: bool
+    of_messages: bool
+
+
+@functools.cache
+def _layout(descriptor: Any) -> tuple[_Slot, ...]:
+    return tuple(
+        _Slot(
+            name,
+            field,
+            field.message_type.fields_by_name["value"] if _is_map(field) else None,
+            is_repeated(field),
+            field.message_type is not None,
+        )
+        for name, field in descriptor.fields_by_name.items()
+    )
 
 
 def _as_message(field: Field, value: Any) -> Message:
@@ -304,16 +331,25 @@ def enum_number(descriptor: Field, value: Any) -> int:
     """
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    text = str(value.value if isinstance(value, enum.Enum) else value)
+    return _named_number(descriptor, str(value.value if isinstance(value, enum.Enum) else value))
+
+
+@functools.cache
+def _named_number(descriptor: Field, text: str) -> int:
     for name in (text, enum_prefix(descriptor) + text):
         if name in descriptor.values_by_name:
             return int(descriptor.values_by_name[name].number)
     raise ValueError(f"{text!r} is not a {descriptor.name}")
 
 
+@functools.cache
+def _type_hints(record_class: Any) -> dict[str, Any]:
+    return typing.get_type_hints(record_class)
+
+
 def message_to_record(message: Message, record_class: type[R]) -> R:
     """A message as a plain record, field by field of the same name; absent stays the record's default."""
-    hints = typing.get_type_hints(record_class)
+    hints = _type_hints(record_class)  # type: ignore[arg-type]  # a class is hashable
     values: dict[str, Any] = {}
     for field in dataclasses.fields(record_class):  # type: ignore[arg-type]
         descriptor: Field = message.DESCRIPTOR.fields_by_name.get(field.name)

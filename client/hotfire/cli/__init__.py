@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import sys
 
 
 def main() -> int:
     """Runs the command line; returns the exit code."""
-    try:
-        import rich  # noqa: F401
-        import typer  # noqa: F401
-    except ImportError as error:
-        print(f"the hotfire command needs {error.name}: pip install 'hotfire[cli]'", file=sys.stderr)
+    missing = [name for name in ("rich", "typer") if importlib.util.find_spec(name) is None]
+    if missing:
+        print(f"the hotfire command needs {missing[0]}: pip install 'hotfire[cli]'", file=sys.stderr)
         return 2
-    from hotfire.cli.app import run
-
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a character must not take the report down.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    return run(sys.argv[1:])
+    arguments = sys.argv[1:]
+    from hotfire.cli import plain
+
+    if (lint := plain.read(arguments)) is not None:
+        return plain.run(*lint)
+    from hotfire.cli.app import run
+
+    return run(arguments)
 
 
 if __name__ == "__main__":

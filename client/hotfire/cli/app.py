@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import importlib
-import signal
 from collections.abc import Iterable, Sequence
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
 import hotfire
 from hotfire.cli import exits
-from hotfire.errors import HotfireError, SettingsError
+from hotfire.cli.guard import guarded, wants_json
+from hotfire.errors import SettingsError
 
 _HELP = "A few real steps of your training job before it takes the cluster."
 #: Typer's own copy of click, or click itself, depending on its version.
@@ -89,42 +88,18 @@ def run(arguments: Sequence[str]) -> int:
     as_json = wants_json(arguments)
     asked = next((argument for argument in arguments if not argument.startswith("-")), None)
     app = build([asked] if asked in _COMMANDS else _COMMANDS)
-    previous = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        code = app(args=list(arguments), prog_name="hotfire", standalone_mode=False)
-    except HotfireError as error:
-        _print_error(error, as_json=as_json)
-        return exits.REFUSED
-    except _ClickError as error:
-        if as_json:
-            _print_error(SettingsError(error.format_message(), reason="USAGE"), as_json=True)
-        else:
+
+    def command() -> object:
+        try:
+            return app(args=list(arguments), prog_name="hotfire", standalone_mode=False)
+        except _ClickError as error:
+            if as_json:
+                raise SettingsError(error.format_message(), reason="USAGE") from error
             error.show()
-        return exits.REFUSED
-    except (KeyboardInterrupt, typer.Abort):
-        return exits.INTERRUPTED
-    except typer.Exit as exit_:
-        return exit_.exit_code
-    except BrokenPipeError:
-        # The reader of our output went away, as `| head` does.
-        return exits.OK
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-    return code if isinstance(code, int) else exits.OK
+            return exits.REFUSED
+        except typer.Abort:
+            return exits.INTERRUPTED
+        except typer.Exit as exit_:
+            return exit_.exit_code
 
-
-def _print_error(error: HotfireError, *, as_json: bool) -> None:
-    from hotfire.cli.output import print_error
-
-    print_error(error, as_json=as_json)
-
-
-def wants_json(arguments: Sequence[str]) -> bool:
-    """Whether errors are to be JSON too; known even where the options cannot be parsed."""
-    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
-    return any(a == "--format=json" or (a == "--format" and b == "json") for a, b in pairs)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """SIGTERM ends a command as Ctrl-C does, so that nothing is left behind."""
-    raise KeyboardInterrupt
+    return guarded(command, as_json=as_json)

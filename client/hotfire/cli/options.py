@@ -2,49 +2,17 @@
 
 from __future__ import annotations
 
-import enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hotfire._upload import Upload as UploadMode
+from hotfire.cli.choices import FailOn, Format, LoopName, PlainFormat
+
+__all__ = ["FailOn", "Format", "LoopName", "PlainFormat"]
 
 _WHERE, _WHAT, _OUT = "Server", "Preflight", "Output"
-
-
-class Format(enum.StrEnum):
-    """How a result is written."""
-
-    PRETTY = "pretty"
-    JSON = "json"
-    JUNIT = "junit"
-    SARIF = "sarif"
-    GITHUB = "github"
-    MARKDOWN = "markdown"
-    HTML = "html"
-
-
-class PlainFormat(enum.StrEnum):
-    """How a list is written."""
-
-    PRETTY = "pretty"
-    JSON = "json"
-
-
-class FailOn(enum.StrEnum):
-    """What makes the exit code 1."""
-
-    ERROR = "error"
-    WARN = "warn"
-
-
-class LoopName(enum.StrEnum):
-    """Training loops."""
-
-    TRAINER = "trainer"
-    ACCELERATE = "accelerate"
-    DEEPSPEED = "deepspeed"
 
 
 Server = Annotated[

@@ -34,6 +34,11 @@ class Output:
         self._verbose = verbose
         self.errors = console(stderr=True)
 
+    @property
+    def to_file(self) -> bool:
+        """It goes to one file, not to standard output."""
+        return self._path is not None
+
     def preflight(self, preflight: preflight_pb2.Preflight, *, ephemeral: bool = False) -> None:
         """Writes a report, or what stands in its place."""
         if self.format == "json":

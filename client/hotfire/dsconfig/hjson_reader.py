@@ -19,6 +19,12 @@ MAX_DEPTH = 100
 """Objects and lists deeper than this are refused: no config needs it, and recursion must end."""
 
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")
+# What nearly every config is made of, at once; the rest goes character by character.
+_BLANKS = re.compile(r"[ \t\n\r\f\v\ufeff\u00a0]*")
+_SIMPLE_STRING = re.compile(r'"([^"\\\x00-\x1f]*)"')
+_SIMPLE_TOKEN = re.compile(
+    r"(true|false|null|-?(?:0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?)(?=\s*[,}\]]|[ \t]*[\r\n])"
+)
 _CONSTANTS: dict[str, Any] = {
     "null": None,
     "true": True,
@@ -152,8 +158,12 @@ class _Reader:
     def _skip(self) -> str:
         """Passes white space and comments; returns the next character, "" at the end."""
         while True:
-            while (char := self._peek()) and char in " \t\n\r\f\v\ufeff\u00a0":
-                self._at += 1
+            blanks = _BLANKS.match(self._text, self._at)
+            assert blanks is not None
+            self._at = blanks.end()
+            char = self._peek()
+            if char not in "#/":
+                return char
             following = self._text[self._at + 1 : self._at + 2]
             if char == "#" or (char == "/" and following == "/"):
                 self._note("a comment")
@@ -264,6 +274,9 @@ class _Reader:
 
     def _string(self) -> str:
         start = self._at
+        if simple := _SIMPLE_STRING.match(self._text, start):
+            self._at = simple.end()
+            return simple[1]
         quote = self._text[start]
         if quote == "'":
             self._note("a string in single quotes")
@@ -332,6 +345,11 @@ class _Reader:
             raise HjsonError(
                 f"a value was expected here, found {self._peek() or 'the end of the text'!r}", start
             )
+        if simple := _SIMPLE_TOKEN.match(self._text, start):
+            self._at = simple.end()
+            if simple[1] in _CONSTANTS:
+                return _CONSTANTS[simple[1]]
+            return float(simple[1]) if simple[2] or simple[3] else int(simple[1])
         line_end = re.compile(r"[\r\n]|\Z").search(self._text, start)
         limit = line_end.start() if line_end else len(self._text)
         ends = [m.start() for m in re.finditer(r"[,}\]#]|//|/\*", self._text[start:limit])]

@@ -9,6 +9,7 @@ Source: deepspeed/runtime/{config,constants}.py and the `constants.py` of the pa
 
 from __future__ import annotations
 
+from hotfire.dsconfig.schema_data import DATA_EFFICIENCY
 from hotfire.dsconfig.schema_keys import (
     Key,
     Section,
@@ -189,7 +190,7 @@ ROOT = Section(
         flag("use_data_before_expert_parallelism"),
         HYBRID_ENGINE,
         _PIPELINE,
-        section("data_efficiency", any_key=True),
+        DATA_EFFICIENCY,
         _CHECKPOINT,
         _DATA_TYPES,
         _AIO,

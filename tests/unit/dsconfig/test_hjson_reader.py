@@ -76,3 +76,39 @@ def test_a_string_without_quotes_takes_the_rest_of_its_line():
     reading = read('{\n "device": cpu,\n "b": 1\n}')
     assert reading.value == {"device": "cpu,", "b": 1}
     assert reading.not_json[1] == "a string without quotes"
+
+
+TOKENS = [
+    "1",
+    "-1",
+    "01",
+    "1.",
+    "1.5e3",
+    "1e",
+    "true",
+    "truex",
+    "null,x",
+    "tru",
+    "-",
+    "+1",
+    "1_0",
+    "0x1",
+    "1 2",
+]
+ENDS = ["}", "\n}", " }", ",}", " \n}", "# c\n}", " // c\n}", "/* c */}", "\r\n}", "\t,\n}"]
+
+
+@pytest.mark.parametrize("end", ENDS, ids=repr)
+@pytest.mark.parametrize("token", TOKENS)
+def test_a_token_is_read_as_the_package_reads_it(token, end):
+    """Whatever follows it: most are read at once, the others character by character."""
+    hjson = pytest.importorskip("hjson")
+    text = f'{{"a": {token}{end}'
+    try:
+        expected = hjson.loads(text, object_pairs_hook=dict)
+    except (ValueError, IndexError):
+        with pytest.raises(HjsonError):
+            read(text)
+        return
+    got = read(text).value
+    assert got == expected or (got["a"] != got["a"] and expected["a"] != expected["a"])

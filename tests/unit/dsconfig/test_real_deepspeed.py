@@ -136,6 +136,7 @@ ELSEWHERE = (
     "/gradient_clipping",
     "/gradient_predivide_factor",
     "/steps_per_print",
+    "/sequence_parallel_size",
     "/vocabulary_size",
     "/optimizer",
     "/scheduler",

@@ -28,6 +28,24 @@ class AccumulationMismatch(Rule):
     Example:
         `"gradient_accumulation_steps": 1` in the config, 4 in the loop's arguments.
 
+        Bad:
+
+        ```json
+        {
+          "deepspeed": {"train_micro_batch_size_per_gpu": 2, "gradient_accumulation_steps": 1},
+          "training": {"loop": "deepspeed", "gradient_accumulation_steps": 4}
+        }
+        ```
+
+        Good:
+
+        ```json
+        {
+          "deepspeed": {"train_micro_batch_size_per_gpu": 2, "gradient_accumulation_steps": 4},
+          "training": {"loop": "deepspeed", "gradient_accumulation_steps": 4}
+        }
+        ```
+
     Fix:
         The same number in both, or "auto" where accelerate fills it.
 

@@ -41,6 +41,24 @@ class ArgumentsMismatch(Rule):
     Example:
         `"gradient_accumulation_steps": 4` in the config, 8 in the arguments; `"lr": 1e-5` and no `learning_rate`.
 
+        Bad:
+
+        ```json
+        {
+          "deepspeed": {"train_micro_batch_size_per_gpu": 2, "gradient_accumulation_steps": 4},
+          "training": {"loop": "trainer", "per_device_train_batch_size": 2, "gradient_accumulation_steps": 8}
+        }
+        ```
+
+        Good:
+
+        ```json
+        {
+          "deepspeed": {"train_micro_batch_size_per_gpu": 2, "gradient_accumulation_steps": "auto"},
+          "training": {"loop": "trainer", "per_device_train_batch_size": 2, "gradient_accumulation_steps": 8}
+        }
+        ```
+
     Fix:
         "auto" in the config for all of them: then there is one place for each value.
 

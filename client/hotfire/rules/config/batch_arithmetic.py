@@ -36,6 +36,28 @@ class BatchArithmetic(Rule):
     Example:
         `train_batch_size: 32, train_micro_batch_size_per_gpu: 4, gradient_accumulation_steps: 2` on 8 GPUs: 64.
 
+        Bad:
+
+        ```json
+        {
+          "deepspeed": {
+            "train_batch_size": 32, "train_micro_batch_size_per_gpu": 4, "gradient_accumulation_steps": 2
+          },
+          "cluster": {"num_gpus": 8}
+        }
+        ```
+
+        Good:
+
+        ```json
+        {
+          "deepspeed": {
+            "train_batch_size": 64, "train_micro_batch_size_per_gpu": 4, "gradient_accumulation_steps": 2
+          },
+          "cluster": {"num_gpus": 8}
+        }
+        ```
+
     Fix:
         Give two of the three, or change the number that the finding names. With the HF Trainer: "auto" for all.
 

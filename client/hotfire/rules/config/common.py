@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from hotfire.dsconfig import versions
+from hotfire.dsconfig import schema, versions
 from hotfire.dsconfig.hjson_reader import escape
+from hotfire.dsconfig.inspection import Issue, inspect
 from hotfire.rules.engine import Skip
 from hotfire.rules.evidence import Evidence, Location, PatchOperation
 
@@ -29,6 +30,26 @@ def config_of(evidence: Evidence) -> dict[str, Any]:
 def version_of(evidence: Evidence) -> str | None:
     """DeepSpeed's version on the target, if it was given."""
     return evidence.cluster.versions.get("deepspeed") if evidence.cluster is not None else None
+
+
+def issues_of(evidence: Evidence) -> list[Issue]:
+    """What the walk over the config finds for the asked version; made once for all rules."""
+    config, version = evidence.config, version_of(evidence)
+    assert config is not None
+    if config.issues is None or config.issues[0] != version:
+        config.issues = (version, inspect(config_of(evidence), version))
+    found: list[Issue] = config.issues[1]
+    return found
+
+
+def strict_since(pointer: str) -> str | None:
+    """First version that refuses what does not belong into the key's section; None: every one, or none does."""
+    above = pointer.rpartition("/")[0]
+    section, key = schema.section_at(above), schema.lookup(above)
+    if section is None or section.strict_since is None:
+        return None
+    since = section.strict_since if versions.parse(section.strict_since) > (0,) else None
+    return since or (key.since if key is not None else None)
 
 
 def named(evidence: Evidence) -> str:

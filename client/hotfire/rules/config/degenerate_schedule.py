@@ -41,6 +41,30 @@ class DegenerateSchedule(Rule):
         `WarmupDecayLR` with `total_num_steps: 100` in a job of 1000 steps: the rate is 0 for the last 900;
         `WarmupLR` with its default `warmup_num_steps` of 1000 in a job of 50; `lr_scheduler_type: "cosin"`.
 
+        Bad:
+
+        ```json
+        {
+          "deepspeed": {
+            "train_micro_batch_size_per_gpu": 2,
+            "scheduler": {"type": "WarmupDecayLR", "params": {"warmup_num_steps": 10, "total_num_steps": 100}}
+          },
+          "training": {"max_steps": 1000}
+        }
+        ```
+
+        Good:
+
+        ```json
+        {
+          "deepspeed": {
+            "train_micro_batch_size_per_gpu": 2,
+            "scheduler": {"type": "WarmupDecayLR", "params": {"warmup_num_steps": 10, "total_num_steps": 1000}}
+          },
+          "training": {"max_steps": 1000}
+        }
+        ```
+
     Fix:
         "auto" for the lengths (HF Trainer); else the numbers of the real job, and a warm-up of a few percent of it.
 

@@ -27,6 +27,24 @@ class Fp16OnBf16Model(Rule):
     Example:
         `"torch_dtype": "bfloat16"` in the model's config.json and `"fp16": {"enabled": true}`.
 
+        Bad:
+
+        ```json
+        {
+          "deepspeed": {"train_micro_batch_size_per_gpu": 2, "fp16": {"enabled": true}},
+          "model_config": {"torch_dtype": "bfloat16"}
+        }
+        ```
+
+        Good:
+
+        ```json
+        {
+          "deepspeed": {"train_micro_batch_size_per_gpu": 2, "bf16": {"enabled": true}},
+          "model_config": {"torch_dtype": "bfloat16"}
+        }
+        ```
+
     Fix:
         bf16, where the GPU has it; else train in fp32.
 

@@ -6,9 +6,18 @@ from collections.abc import Iterable
 from typing import Any
 
 from hotfire.dsconfig import schema
-from hotfire.dsconfig.inspection import inspect
 from hotfire.dsconfig.versions import KNOWN, parse
-from hotfire.rules.config.common import config_of, dotted, drop, move, place, put, stage_of, version_of
+from hotfire.rules.config.common import (
+    config_of,
+    dotted,
+    drop,
+    issues_of,
+    move,
+    place,
+    put,
+    stage_of,
+    version_of,
+)
 from hotfire.rules.engine import Rule
 from hotfire.rules.evidence import Evidence, Finding, Fix, Severity
 from hotfire.rules.wording import counted, listed
@@ -27,6 +36,28 @@ class IgnoredSetting(Rule):
     Example:
         `{"zero_optimization": {"stage": 2, "offload_param": {"device": "cpu"}}}`: parameters stay on the GPU.
 
+        Bad:
+
+        ```json
+        {
+          "deepspeed": {
+            "train_micro_batch_size_per_gpu": 2,
+            "zero_optimization": {"stage": 2, "offload_param": {"device": "cpu"}}
+          }
+        }
+        ```
+
+        Good:
+
+        ```json
+        {
+          "deepspeed": {
+            "train_micro_batch_size_per_gpu": 2,
+            "zero_optimization": {"stage": 3, "offload_param": {"device": "cpu"}}
+          }
+        }
+        ```
+
     Fix:
         Move the key to where it works, raise the stage, or take the key out.
 
@@ -44,6 +75,7 @@ class IgnoredSetting(Rule):
         """Looks at misplaced keys, then at what the stage leaves without effect."""
         config = config_of(evidence)
         yield from _misplaced(evidence, config)
+        yield from _nameless(evidence)
         yield from _doubled(evidence, config)
         zero = config.get("zero_optimization")
         if isinstance(zero, dict) and zero:
@@ -54,7 +86,7 @@ class IgnoredSetting(Rule):
 
 
 def _misplaced(evidence: Evidence, config: dict[str, Any]) -> Iterable[Finding]:
-    for issue in inspect(config, version_of(evidence)):
+    for issue in issues_of(evidence):
         if issue.kind != "misplaced-key":
             continue
         name, home = dotted(issue.pointer), issue.belongs_to or ""
@@ -66,6 +98,18 @@ def _misplaced(evidence: Evidence, config: dict[str, Any]) -> Iterable[Finding]:
             evidence={"key": name, "section": dotted(home)},
             fix=fix,
         )
+
+
+def _nameless(evidence: Evidence) -> Iterable[Finding]:
+    for issue in issues_of(evidence):
+        if issue.kind == "without-type":
+            section = issue.pointer.rpartition("/")[0]
+            yield Finding(
+                message=f"{issue.detail}.",
+                location=place(evidence, issue.pointer),
+                evidence={"key": dotted(issue.pointer)},
+                fix=Fix(description=f"Give the type, or take {dotted(section)} out."),
+            )
 
 
 def _doubled(evidence: Evidence, config: dict[str, Any]) -> Iterable[Finding]:
@@ -95,10 +139,12 @@ def _below_stage(evidence: Evidence, config: dict[str, Any], zero: dict[str, Any
     stage = stage_of(config)
     if stage is None or stage == 3:
         return
+    told = False
     for name in ("offload_param", "offload_optimizer"):
         device = zero[name].get("device", "none") if isinstance(zero.get(name), dict) else "none"
         if device in ("none", "auto") or (name == "offload_optimizer" and stage > 0):
             continue
+        told = True
         wanted = "stage 3" if name == "offload_param" else "a stage of 1 to 3"
         yield Finding(
             message=f'zero_optimization.{name} ("{device}") has no effect at stage {stage}: it needs {wanted}.',
@@ -112,26 +158,30 @@ def _below_stage(evidence: Evidence, config: dict[str, Any], zero: dict[str, Any
                 )
             ],
         )
-    if stage > 0:
+    if stage > 0 or not told:  # at stage 0 the whole section lies idle: once is enough
         yield from _stage3_keys(evidence, zero, stage)
 
 
 def _stage3_keys(evidence: Evidence, zero: dict[str, Any], stage: int) -> Iterable[Finding]:
     version = parse(version_of(evidence) or KNOWN)
-    idle = []
+    idle, by_name = [], []
     for name, value in zero.items():
         key = schema.lookup(f"{_ZERO}/{name}")
         if key is None or not key.stage3 or key.section is not None or not key.known(version):
             continue
         if value not in ("auto", key.default_at(version)):
             idle.append(str(name))
-    if idle:
+        elif str(name).startswith("stage3_"):
+            by_name.append(str(name))
+    # Where none says anything by its value, their names do: the section was written for stage 3.
+    told = idle or by_name
+    if told:
         yield Finding(
-            message=f"{counted(len(idle), 'key')} of stage 3 without effect at stage {stage}: {listed(idle)}.",
-            location=place(evidence, f"{_ZERO}/{idle[0]}"),
-            evidence={"stage": stage, "keys": idle},
+            message=f"{counted(len(told), 'key')} of stage 3 without effect at stage {stage}: {listed(told)}.",
+            location=place(evidence, f"{_ZERO}/{told[0]}"),
+            evidence={"stage": stage, "keys": told},
             fix=Fix(
                 description="Take them out: nothing changes.",
-                patch=[drop(f"{_ZERO}/{name}") for name in idle],
+                patch=[drop(f"{_ZERO}/{name}") for name in (*idle, *by_name)],
             ),
         )

@@ -25,6 +25,30 @@ class KnownBadVersion(Rule):
     Example:
         DeepSpeed 0.17.6 to 0.18.2, ZeRO-2, accumulation 2: only the last micro-batch of each step is trained on.
 
+        Bad:
+
+        ```json
+        {
+          "deepspeed": {
+            "train_micro_batch_size_per_gpu": 2, "gradient_accumulation_steps": 2, "bf16": {"enabled": true},
+            "zero_optimization": {"stage": 2}
+          },
+          "cluster": {"versions": {"deepspeed": "0.18.2"}}
+        }
+        ```
+
+        Good:
+
+        ```json
+        {
+          "deepspeed": {
+            "train_micro_batch_size_per_gpu": 2, "gradient_accumulation_steps": 2, "bf16": {"enabled": true},
+            "zero_optimization": {"stage": 2}
+          },
+          "cluster": {"versions": {"deepspeed": "0.18.4"}}
+        }
+        ```
+
     Fix:
         The nearest release without the fault (of those that the worker can run, where it is known, so that the upgrade
         is tried); else the key that keeps the fault out.
@@ -59,7 +83,7 @@ def _finding(evidence: Evidence, path: str, entries: list[KnownBad], version: st
     first = entries[0]
     others = f" ({len(entries) - 1} more of the kind: see the evidence.)" if len(entries) > 1 else ""
     fixes = [*_upgrade(evidence), *_workarounds(evidence, entries)]
-    fixed = f"; it is right from {first.fixed_in} on" if first.fixed_in else ""
+    fixed = f"; fixed in {first.fixed_in}" if first.fixed_in else ""
     hangs = first.certain and evidence.loop is None  # DeepSpeed itself accepts the file
     return Finding(
         message=f"DeepSpeed {version} {first.what}{fixed}.{others}" + (GIVE_THE_LOOP if hangs else ""),

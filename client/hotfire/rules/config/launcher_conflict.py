@@ -28,6 +28,24 @@ class LauncherConflict(Rule):
         `auto_find_batch_size: true` under stage 3; `load_best_model_at_end: true` with `save_strategy: steps` and no
         `eval_strategy`.
 
+        Bad:
+
+        ```json
+        {
+          "deepspeed": {"train_micro_batch_size_per_gpu": 2, "zero_optimization": {"stage": 3}},
+          "training": {"loop": "trainer", "auto_find_batch_size": true}
+        }
+        ```
+
+        Good:
+
+        ```json
+        {
+          "deepspeed": {"train_micro_batch_size_per_gpu": 2, "zero_optimization": {"stage": 2}},
+          "training": {"loop": "trainer", "auto_find_batch_size": true}
+        }
+        ```
+
     Fix:
         Take one of the two out.
 

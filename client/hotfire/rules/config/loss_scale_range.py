@@ -29,6 +29,18 @@ class LossScaleRange(Rule):
     Example:
         `"fp16": {"enabled": true, "loss_scale": 1e12}` or `"loss_scale_window": 0`.
 
+        Bad:
+
+        ```json
+        {"deepspeed": {"train_micro_batch_size_per_gpu": 2, "fp16": {"enabled": true, "loss_scale": 1e12}}}
+        ```
+
+        Good:
+
+        ```json
+        {"deepspeed": {"train_micro_batch_size_per_gpu": 2, "fp16": {"enabled": true, "loss_scale": 0}}}
+        ```
+
     Fix:
         `loss_scale: 0` is the dynamic scale; the defaults are window 1000, floor 1, initial power 16.
 

@@ -28,6 +28,28 @@ class MisplacedClipping(Rule):
     Example:
         `"optimizer": {"type": "AdamW", "params": {"lr": 1e-5, "max_grad_norm": 1.0}}`.
 
+        Bad:
+
+        ```json
+        {
+          "deepspeed": {
+            "train_micro_batch_size_per_gpu": 2,
+            "optimizer": {"type": "AdamW", "params": {"lr": 1e-05, "max_grad_norm": 1.0}}
+          }
+        }
+        ```
+
+        Good:
+
+        ```json
+        {
+          "deepspeed": {
+            "train_micro_batch_size_per_gpu": 2, "optimizer": {"type": "AdamW", "params": {"lr": 1e-05}},
+            "gradient_clipping": 1.0
+          }
+        }
+        ```
+
     Fix:
         `"gradient_clipping": 1.0` at the top level ("auto" with the HF Trainer).
 

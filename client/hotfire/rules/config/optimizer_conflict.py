@@ -34,6 +34,28 @@ class OptimizerConflict(Rule):
         `"optimizer": {"type": "SGD", ...}` at stage 2 without `zero_allow_untested_optimizer`; a scheduler section in
         the config and `lr_scheduler_type: cosine` in the arguments.
 
+        Bad:
+
+        ```json
+        {
+          "deepspeed": {
+            "train_micro_batch_size_per_gpu": 2, "optimizer": {"type": "SGD", "params": {"lr": 0.01}},
+            "zero_optimization": {"stage": 2}
+          }
+        }
+        ```
+
+        Good:
+
+        ```json
+        {
+          "deepspeed": {
+            "train_micro_batch_size_per_gpu": 2, "optimizer": {"type": "SGD", "params": {"lr": 0.01}},
+            "zero_optimization": {"stage": 2}, "zero_allow_untested_optimizer": true
+          }
+        }
+        ```
+
     Fix:
         One owner: take it out of the config, or out of the arguments.
 

@@ -40,6 +40,26 @@ class PrecisionConflict(Rule):
     Example:
         `"fp16": {"enabled": true}, "bf16": {"enabled": true}`; bf16 with `gpu_type: V100`.
 
+        Bad:
+
+        ```json
+        {
+          "deepspeed": {
+            "train_micro_batch_size_per_gpu": 2, "fp16": {"enabled": true}, "bf16": {"enabled": true}
+          }
+        }
+        ```
+
+        Good:
+
+        ```json
+        {
+          "deepspeed": {
+            "train_micro_batch_size_per_gpu": 2, "fp16": {"enabled": false}, "bf16": {"enabled": true}
+          }
+        }
+        ```
+
     Fix:
         Turn one of the two off: fp16 where the GPU has bf16, else bf16.
 

@@ -25,6 +25,24 @@ class TooFewBatches(Rule):
     Example:
         100 rows, micro batch 4, accumulation 8, 8 GPUs: one step takes 256.
 
+        Bad:
+
+        ```json
+        {
+          "deepspeed": {"train_micro_batch_size_per_gpu": 4, "gradient_accumulation_steps": 8},
+          "cluster": {"num_gpus": 8, "num_train_rows": 100}
+        }
+        ```
+
+        Good:
+
+        ```json
+        {
+          "deepspeed": {"train_micro_batch_size_per_gpu": 4, "gradient_accumulation_steps": 1},
+          "cluster": {"num_gpus": 8, "num_train_rows": 1000}
+        }
+        ```
+
     Fix:
         Less accumulation, a smaller micro batch, fewer GPUs, or more rows.
 

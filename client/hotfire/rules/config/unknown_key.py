@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from hotfire.dsconfig.inspection import Issue, inspect
+from hotfire.dsconfig.inspection import Issue
 from hotfire.dsconfig.values import plain
 from hotfire.rules.config.common import (
     LOADERS,
@@ -13,11 +13,13 @@ from hotfire.rules.config.common import (
     config_of,
     dotted,
     drop,
+    issues_of,
     move,
     named,
     place,
-    version_of,
+    strict_since,
 )
+from hotfire.rules.config.job import GIVE_THE_LOOP, refused
 from hotfire.rules.engine import Rule
 from hotfire.rules.evidence import Evidence, Finding, Fix, Severity
 
@@ -45,6 +47,18 @@ class UnknownKey(Rule):
     Example:
         `"zero_optimisation": {"stage": 2}` (ignored) or `"zero_optimization": {"stge": 2}` (refused).
 
+        Bad:
+
+        ```json
+        {"deepspeed": {"train_micro_batch_size_per_gpu": 2, "zero_optimisation": {"stage": 2}}}
+        ```
+
+        Good:
+
+        ```json
+        {"deepspeed": {"train_micro_batch_size_per_gpu": 2, "zero_optimization": {"stage": 2}}}
+        ```
+
     Fix:
         Rename the key to the known one that is nearest, or take it out.
 
@@ -62,7 +76,7 @@ class UnknownKey(Rule):
     def examine(self, evidence: Evidence) -> Iterable[Finding]:
         """Walks the config beside the key table."""
         config = config_of(evidence)
-        for issue in inspect(config, version_of(evidence)):
+        for issue in issues_of(evidence):
             if issue.kind == "unknown-key":
                 yield _finding(evidence, config, issue)
 
@@ -78,10 +92,17 @@ def _finding(evidence: Evidence, config: dict[str, Any], issue: Issue) -> Findin
     elif (meant := _MEANT.get(issue.pointer.rpartition("/")[2])) is not None:
         parts[0] += f"; {meant} is known"
     severity = Severity.ERROR
-    if issue.detail:
+    if issue.late:
+        severity = refused(evidence)
+        parts.append(issue.detail)
+        if evidence.loop is None:
+            parts.append(GIVE_THE_LOOP.strip(" ."))
+    elif issue.detail:
         parts.append(issue.detail)
     elif issue.refused:
-        parts.append("It refuses unknown keys in this section")
+        since = strict_since(issue.pointer)
+        breaks = f": this key breaks since {since}" if since is not None else ""
+        parts.append(f"It refuses unknown keys in this section{breaks}")
     elif issue.section_off:
         parts.append("It ignores the name, so that the whole section is off")
     else:
@@ -93,7 +114,11 @@ def _finding(evidence: Evidence, config: dict[str, Any], issue: Issue) -> Findin
         # With a section off because of its name a job starts, and can be tried; only the loaders of the Trainer
         # and accelerate insist on this one section.
         blocks_start=severity is Severity.ERROR
-        and (issue.refused or (issue.suggestion == "zero_optimization" and evidence.loop in LOADERS)),
+        and (
+            issue.refused
+            or issue.late
+            or (issue.suggestion == "zero_optimization" and evidence.loop in LOADERS)
+        ),
         location=place(evidence, issue.pointer),
         evidence={
             "key": name,

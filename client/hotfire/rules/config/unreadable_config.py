@@ -26,7 +26,7 @@ _ADVICE = {
 
 
 class UnreadableConfig(Rule):
-    """The config cannot be read, or not by everything that has to read it.
+    r"""The config cannot be read, or not by everything that has to read it.
 
     Why:
         DeepSpeed reads its config as Hjson (comments, trailing commas and strings without quotes are allowed) and
@@ -36,6 +36,18 @@ class UnreadableConfig(Rule):
 
     Example:
         `"train_batch_size": ${BATCH},` or `{"fp16": {...}, "fp16": {...}}` or a `// comment` with the HF Trainer.
+
+        Bad:
+
+        ```json
+        {"deepspeed": {"config_json": "{\"train_batch_size\": ${BATCH}, \"bf16\": {\"enabled\": true}}"}}
+        ```
+
+        Good:
+
+        ```json
+        {"deepspeed": {"config_json": "{\"train_batch_size\": 64, \"bf16\": {\"enabled\": true}}"}}
+        ```
 
     Fix:
         Correct the text at the given line and column. Hjson is cured by writing the same values as JSON.

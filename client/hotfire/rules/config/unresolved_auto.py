@@ -33,6 +33,24 @@ class UnresolvedAuto(Rule):
         `"bf16": {"enabled": "auto"}` in a plain DeepSpeed loop; `"bfloat16": {"enabled": "auto"}` with the HF
         Trainer, which fills `bf16` only.
 
+        Bad:
+
+        ```json
+        {
+          "deepspeed": {"train_micro_batch_size_per_gpu": 2, "bf16": {"enabled": "auto"}},
+          "training": {"loop": "deepspeed"}
+        }
+        ```
+
+        Good:
+
+        ```json
+        {
+          "deepspeed": {"train_micro_batch_size_per_gpu": 2, "bf16": {"enabled": true}},
+          "training": {"loop": "deepspeed"}
+        }
+        ```
+
     Fix:
         Write the value; the patch has what the HF Trainer would have filled in.
 

@@ -22,6 +22,22 @@ class UnsafeSetting(Rule):
     Example:
         `"tensorboard": {"enabled": true, "output_path": "/logs"}` or `"offload_optimizer": {"device": "nvme"}`.
 
+        Bad:
+
+        ```json
+        {
+          "deepspeed": {
+            "train_micro_batch_size_per_gpu": 2, "tensorboard": {"enabled": true, "output_path": "/logs"}
+          }
+        }
+        ```
+
+        Good:
+
+        ```json
+        {"deepspeed": {"train_micro_batch_size_per_gpu": 2, "tensorboard": {"enabled": false}}}
+        ```
+
     Fix:
         Nothing to do.
 

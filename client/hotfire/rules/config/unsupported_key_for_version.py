@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hotfire.dsconfig.inspection import Issue, inspect
-from hotfire.rules.config.common import beside, config_of, dotted, drop, move, named, place, version_of
+from hotfire.dsconfig.inspection import Issue
+from hotfire.rules.config.common import (
+    beside,
+    config_of,
+    dotted,
+    drop,
+    issues_of,
+    move,
+    named,
+    place,
+)
 from hotfire.rules.engine import Rule
 from hotfire.rules.evidence import Evidence, Finding, Fix, PatchOperation, Severity
 from hotfire.rules.known_faults import offered_version
@@ -21,6 +30,30 @@ class UnsupportedKeyForVersion(Rule):
 
     Example:
         `"compression_training": {...}` on 0.19.8; `"zero_optimization": {"zenflow": {...}}` before 0.17.5.
+
+        Bad:
+
+        ```json
+        {
+          "deepspeed": {
+            "train_micro_batch_size_per_gpu": 2,
+            "zero_optimization": {"stage": 2, "zenflow": {"topk_ratio": 0.1}}
+          },
+          "cluster": {"versions": {"deepspeed": "0.17.4"}}
+        }
+        ```
+
+        Good:
+
+        ```json
+        {
+          "deepspeed": {
+            "train_micro_batch_size_per_gpu": 2,
+            "zero_optimization": {"stage": 2, "zenflow": {"topk_ratio": 0.1}}
+          },
+          "cluster": {"versions": {"deepspeed": "0.17.5"}}
+        }
+        ```
 
     Fix:
         Take the key out, or change the DeepSpeed version of the job.
@@ -38,8 +71,7 @@ class UnsupportedKeyForVersion(Rule):
 
     def examine(self, evidence: Evidence) -> Iterable[Finding]:
         """Looks for known keys that this version does not have."""
-        config = config_of(evidence)
-        for issue in inspect(config, version_of(evidence)):
+        for issue in issues_of(evidence):
             if issue.kind in ("removed-key", "newer-key", "older-key"):
                 yield _finding(evidence, issue)
 
@@ -48,9 +80,11 @@ def _finding(evidence: Evidence, issue: Issue) -> Finding:
     key, name = issue.key, dotted(issue.pointer)
     assert key is not None
     if issue.kind == "newer-key":
-        reason = f"it came with {key.since}"
+        reason = f"needs DeepSpeed {key.since} or later"
+    elif issue.refused:
+        reason = f"this key breaks since {key.until}" + (f": {key.removed}" if key.removed else "")
     else:
-        reason = key.removed or f"it went with {key.until}"
+        reason = f"without effect since {key.until}"
     effect = "refuses it" if issue.refused else "ignores it"
     severity = Severity.ERROR if issue.refused else Severity.WARNING
     return Finding(

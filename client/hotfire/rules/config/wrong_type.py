@@ -6,11 +6,21 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
-from hotfire.dsconfig.inspection import Issue, inspect
+from hotfire.dsconfig.inspection import Issue
 from hotfire.dsconfig.values import plain
 from hotfire.dsconfig.versions import parse
 from hotfire.rules.config.argument_ranges import misfits
-from hotfire.rules.config.common import config_of, dotted, drop, named, place, put, version_of
+from hotfire.rules.config.common import (
+    config_of,
+    dotted,
+    drop,
+    issues_of,
+    named,
+    place,
+    put,
+    strict_since,
+    version_of,
+)
 from hotfire.rules.config.job import GIVE_THE_LOOP, refused
 from hotfire.rules.engine import Rule
 from hotfire.rules.evidence import Evidence, Finding, Fix, Location, PatchOperation, Severity
@@ -41,6 +51,28 @@ class WrongType(Rule):
         `"lr": "1e-5"`, `"reduce_bucket_size": "5e8"`, `"min_loss_scale": 0.5`, `"stage": 4`; `learning_rate: -1e-4`
         among the training arguments.
 
+        Bad:
+
+        ```json
+        {
+          "deepspeed": {
+            "train_micro_batch_size_per_gpu": 2,
+            "zero_optimization": {"stage": 2, "reduce_bucket_size": "5e8"}
+          }
+        }
+        ```
+
+        Good:
+
+        ```json
+        {
+          "deepspeed": {
+            "train_micro_batch_size_per_gpu": 2,
+            "zero_optimization": {"stage": 2, "reduce_bucket_size": 500000000.0}
+          }
+        }
+        ```
+
     Fix:
         Write the number as a number; take the key out where no value was meant.
 
@@ -58,7 +90,7 @@ class WrongType(Rule):
     def examine(self, evidence: Evidence) -> Iterable[Finding]:
         """Checks every value against the key table."""
         config = config_of(evidence)
-        for issue in inspect(config, version_of(evidence)):
+        for issue in issues_of(evidence):
             if issue.kind == "combination":
                 yield Finding(
                     message=f"{named(evidence)} refuses this combination: {issue.detail}.",
@@ -119,9 +151,9 @@ def _one_bit(evidence: Evidence, name: str) -> Finding:
 
 def _is_loss_scale(issue: Issue) -> bool:
     """C110 judges these: DeepSpeed checks them by hand, differently from every other number."""
-    return issue.pointer == "/fp16/loss_scale" or (
-        issue.pointer in _LOSS_SCALING and isinstance(issue.value, bool)
-    )
+    if issue.pointer == "/fp16/loss_scale":
+        return issue.misfit is None or issue.misfit.refused or isinstance(issue.value, bool)
+    return issue.pointer in _LOSS_SCALING and isinstance(issue.value, bool)
 
 
 def _finding(evidence: Evidence, config: dict[str, Any], issue: Issue) -> Finding:
@@ -129,7 +161,7 @@ def _finding(evidence: Evidence, config: dict[str, Any], issue: Issue) -> Findin
     assert misfit is not None
     message = f"{name} is {_shown(issue.value)}; it must be {misfit.expected}."
     if misfit.refused:
-        message += f" {named(evidence)} refuses it."
+        message += f" {named(evidence)} refuses it{_since(issue)}."
     elif isinstance(misfit.taken, bool) and not isinstance(misfit.better, bool):
         message += f" Nothing checks it: it counts as {plain(misfit.taken)}."
     elif misfit.better is not None and misfit.better != misfit.taken and isinstance(misfit.taken, bool):
@@ -148,6 +180,13 @@ def _finding(evidence: Evidence, config: dict[str, Any], issue: Issue) -> Findin
         },
         fix=_fix(config, issue),
     )
+
+
+def _since(issue: Issue) -> str:
+    """Words such as: this key breaks since 0.17.1. Empty where older versions refuse the value, too."""
+    bounds = issue.key.bound_since if issue.key is not None and issue.misfit and issue.misfit.range else None
+    since = bounds or strict_since(issue.pointer)
+    return f"; this key breaks since {since}" if since is not None else ""
 
 
 def _shown(value: Any) -> str:

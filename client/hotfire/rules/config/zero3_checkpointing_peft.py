@@ -30,6 +30,32 @@ class Zero3CheckpointingPeft(Rule):
     Example:
         Stage 3, `peft: {...}`, `gradient_checkpointing: true`, DeepSpeed 0.18.2.
 
+        Bad:
+
+        ```json
+        {
+          "deepspeed": {"train_micro_batch_size_per_gpu": 2, "zero_optimization": {"stage": 3}},
+          "training": {
+            "gradient_checkpointing": true, "gradient_checkpointing_kwargs": {"use_reentrant": false},
+            "peft": {"r": 8}
+          },
+          "cluster": {"versions": {"deepspeed": "0.18.2"}}
+        }
+        ```
+
+        Good:
+
+        ```json
+        {
+          "deepspeed": {"train_micro_batch_size_per_gpu": 2, "zero_optimization": {"stage": 2}},
+          "training": {
+            "gradient_checkpointing": true, "gradient_checkpointing_kwargs": {"use_reentrant": false},
+            "peft": {"r": 8}
+          },
+          "cluster": {"versions": {"deepspeed": "0.18.2"}}
+        }
+        ```
+
     Fix:
         DeepSpeed 0.19.3 or later; or reentrant checkpointing with input gradients; or stage 2.
 

@@ -63,6 +63,26 @@ class Zero3MoeLeaf(Rule):
     Example:
         `"model_type": "deepseek_v3"` under stage 3, transformers 4.
 
+        Bad:
+
+        ```json
+        {
+          "deepspeed": {"train_micro_batch_size_per_gpu": 2, "zero_optimization": {"stage": 3}},
+          "model_config": {"model_type": "deepseek_v3", "n_routed_experts": 64, "num_experts_per_tok": 8},
+          "cluster": {"versions": {"transformers": "4.57.0"}}
+        }
+        ```
+
+        Good:
+
+        ```json
+        {
+          "deepspeed": {"train_micro_batch_size_per_gpu": 2, "zero_optimization": {"stage": 2}},
+          "model_config": {"model_type": "deepseek_v3", "n_routed_experts": 64, "num_experts_per_tok": 8},
+          "cluster": {"versions": {"transformers": "4.57.0"}}
+        }
+        ```
+
     Fix:
         `"leaf_module": {"classes": ["DeepseekV3MoE"]}` in `zero_optimization` (DeepSpeed 0.18.0 and later), or
         `deepspeed.utils.set_z3_leaf_modules(model, [Block])` in the code, or stage 2.

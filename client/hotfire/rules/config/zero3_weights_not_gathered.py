@@ -28,6 +28,29 @@ class Zero3WeightsNotGathered(Rule):
     Example:
         `{"zero_optimization": {"stage": 3}}` in a job with `save_only_model: true`.
 
+        Bad:
+
+        ```json
+        {
+          "deepspeed": {
+            "train_micro_batch_size_per_gpu": 2, "bf16": {"enabled": true}, "zero_optimization": {"stage": 3}
+          },
+          "training": {"save_only_model": true}
+        }
+        ```
+
+        Good:
+
+        ```json
+        {
+          "deepspeed": {
+            "train_micro_batch_size_per_gpu": 2, "bf16": {"enabled": true},
+            "zero_optimization": {"stage": 3, "stage3_gather_16bit_weights_on_model_save": true}
+          },
+          "training": {"save_only_model": true}
+        }
+        ```
+
     Fix:
         `"stage3_gather_16bit_weights_on_model_save": true`; it costs the time of one gather at each save.
 

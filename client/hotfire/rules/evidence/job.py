@@ -38,6 +38,8 @@ class DeepSpeedConfig:
     """Every "auto" resolved by whoever the loop says resolves it, aliases merged, defaults written out."""
     unresolved: list[str] = field(default_factory=list)
     """Pointers within the config of "auto" values that nothing resolves."""
+    issues: Any = field(default=None, init=False, repr=False, compare=False)
+    """What one walk over `given` found, for all the rules that read it: `rules.config.common.issues_of`."""
 
 
 @dataclass(kw_only=True, slots=True)

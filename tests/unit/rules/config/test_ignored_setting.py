@@ -67,3 +67,29 @@ def test_good() -> None:
     assert (
         lint(IgnoredSetting, {"zero_optimization": {"stage": 2, "offload_param": {"device": "none"}}}) == []
     )
+
+
+@pytest.mark.parametrize("name", ["optimizer", "scheduler"])
+def test_bad_a_description_without_a_type(name: str) -> None:
+    (finding,) = lint(IgnoredSetting, {name: {"params": {"lr": 1e-4}}})
+    assert finding.location.config_path == f"/deepspeed/{name}/type"
+    assert lint(IgnoredSetting, {name: {}}) == []
+    assert lint(IgnoredSetting, {name: {"tpye": "AdamW", "params": {"lr": 1e-4}}}) == []  # C102's
+
+
+def test_bad_a_section_written_for_stage_3_at_stage_1() -> None:
+    names = {"stage3_prefetch_bucket_size": "auto", "stage3_max_live_parameters": 1e9}
+    config = {"zero_optimization": {"stage": 1, "sub_group_size": 1e9, **names}}
+    (finding,) = lint(IgnoredSetting, config)
+    assert finding.evidence["keys"] == list(names)
+    assert cured(IgnoredSetting, config, finding.fix) == []
+    assert lint(IgnoredSetting, {"zero_optimization": {"stage": 1, "sub_group_size": 1e9}}) == []
+
+
+def test_stage_0_is_told_once() -> None:
+    zero = {"stage": 0, "offload_param": {"device": "cpu"}, "stage3_max_live_parameters": 5}
+    (finding,) = lint(IgnoredSetting, {"zero_optimization": zero})
+    assert "offload_param" in finding.message
+    del zero["offload_param"]
+    (finding,) = lint(IgnoredSetting, {"zero_optimization": zero})
+    assert finding.evidence["keys"] == ["stage3_max_live_parameters"]

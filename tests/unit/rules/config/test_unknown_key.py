@@ -84,3 +84,39 @@ def test_a_misspelt_zero_section_is_one_finding_and_blocks_where_the_loader_insi
     spec.training.loop = spec_pb2.LOOP_DEEPSPEED
     (finding,) = [f for f in judge_static(job_evidence(spec)).findings if f.severity == "ERROR"]
     assert (finding.rule, finding.blocks_start) == ("unknown-key", False)
+
+
+def test_bad_a_name_that_the_optimizer_does_not_take() -> None:
+    config = {"optimizer": {"type": "AdamW", "params": {"lr": 1e-4, "weight_decy": 0.1}}}
+    (finding,) = lint(UnknownKey, config)
+    assert finding.severity is Severity.WARNING, "DeepSpeedConfig takes the file; the engine fails"
+    assert finding.location.config_path == "/deepspeed/optimizer/params/weight_decy"
+    assert "TypeError" in finding.message
+    assert finding.blocks_start is False
+    assert cured(UnknownKey, config, finding.fix) == []
+    (certain,) = lint(UnknownKey, config, training={"loop": "TRAINER"})
+    assert certain.severity is Severity.ERROR
+    assert certain.blocks_start is True
+
+
+@pytest.mark.parametrize(
+    ("kind", "params"),
+    [
+        ("AdamW", {"lr": 1e-4, "betas": [0.9, 0.99], "eps": 1e-8, "torch_adam": True, "adam_w_mode": True}),
+        ("Adam", {"lr": 1e-4, "bias_correction": True, "fp32_optimizer_states": False}),
+        ("Lamb", {"lr": 1e-4, "max_coeff": 0.3, "min_coeff": 0.01}),
+        ("SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
+        ("Muon", {"lr": 0.1, "momentum": 0.9, "what_it_ignores": 1}),
+        ("Adafactor", {"lr": 0.1, "of_torch": 1}),
+        ("AdamW", {"lr": 1e-4, "max_grad_norm": 1.0}),  # C118's
+    ],
+)
+def test_good_parameters_of_optimizers(kind: str, params: dict) -> None:
+    assert lint(UnknownKey, {"optimizer": {"type": kind, "params": params}}) == []
+
+
+def test_bad_key_of_data_efficiency() -> None:
+    routing = {"enabled": True, "random_ltd": {"enabled": True, "totl_layer_num": 12}}
+    (finding,) = lint(UnknownKey, {"data_efficiency": {"enabled": True, "data_routing": routing}})
+    assert "total_layer_num" in finding.message
+    assert finding.severity is Severity.WARNING

@@ -131,3 +131,43 @@ def test_bad_one_bit_optimizers_are_gone(version: str, loop: str | None, severit
     assert finding.severity == severity
     assert cured(WrongType, config, finding.fix, version=version, training=training) == []
     assert lint(WrongType, config, version="0.19.6", training=training) == []
+
+
+def test_a_loss_scale_as_text_is_taken_as_a_number() -> None:
+    (finding,) = lint(WrongType, {"fp16": {"enabled": True, "loss_scale": "0"}})
+    assert finding.severity is Severity.WARNING
+    assert finding.fix.patch[0].value == 0
+    assert lint(WrongType, {"fp16": {"enabled": True, "loss_scale": "fast"}}) == []  # C110's
+
+
+@pytest.mark.parametrize(("enabled", "severity"), [(True, Severity.ERROR), (False, Severity.WARNING)])
+def test_a_number_as_text_breaks_the_profiler_only_where_it_is_on(enabled: bool, severity: Severity) -> None:
+    config = {"flops_profiler": {"enabled": enabled, "profile_step": "5"}}
+    assert [f.severity for f in lint(WrongType, config)] == [severity]
+
+
+@pytest.mark.parametrize("off", ["data_efficiency", "data_routing", "random_ltd", None])
+def test_random_ltd_breaks_only_where_all_above_it_is_on(off: str | None) -> None:
+    config = {
+        "data_efficiency": {
+            "enabled": off != "data_efficiency",
+            "data_routing": {
+                "enabled": off != "data_routing",
+                "random_ltd": {"enabled": off != "random_ltd", "total_layer_num": "12"},
+            },
+        }
+    }
+    (finding,) = lint(WrongType, config)
+    assert finding.severity is (Severity.ERROR if off is None else Severity.WARNING)
+
+
+def test_sequence_parallel_size_is_divided_by() -> None:
+    (finding,) = lint(WrongType, {"sequence_parallel_size": "2"})
+    assert finding.severity is Severity.ERROR
+
+
+def test_text_in_a_parameter_of_an_optimizer_that_nothing_checks() -> None:
+    config = {"optimizer": {"type": "Lamb", "params": {"lr": 1e-4, "max_coeff": "0.3"}}}
+    (finding,) = lint(WrongType, config)
+    assert finding.severity is Severity.WARNING
+    assert cured(WrongType, config, finding.fix) == []
