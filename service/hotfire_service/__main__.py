@@ -93,6 +93,8 @@ def main(argv: list[str] | None = None) -> int:
     except (ValidationError, ValueError) as error:
         print(_explain(error), file=sys.stderr)
         return 2
+    # A line of grpc's own for every scanner that knocks is no log of ours.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     logs.configure(settings.log_level, settings.log_format)
     try:
         asyncio.run(_serve(settings, store))

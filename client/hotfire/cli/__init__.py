@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 
 
@@ -14,6 +15,8 @@ def main() -> int:
     except ImportError as error:
         print(f"the hotfire command needs {error.name}: pip install 'hotfire[cli]'", file=sys.stderr)
         return 2
+    # grpc tells every failed handshake on standard error, in words of its own; the error that we print has it.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     from hotfire.cli.app import run
 
     for stream in (sys.stdout, sys.stderr):
