@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from hotfire_service.store import StoreSettings
+from hotfire_workers.gpu_claims import GpuBusyError, GpuClaims
 from hotfire_workers.library_sets import read_sets
 from hotfire_workers.runner.environment import rank_environment
 from hotfire_workers.settings import WorkerSettings
@@ -19,6 +20,8 @@ from hotfire_workers.slots import find_slots
 from hotfire_workers.telemetry import Telemetry
 
 _USAGE_ERROR = 2
+#: Not 2: a supervisor that does not start again after a wrong setting may do so here.
+_BUSY = 1
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     given = {k: v for k, v in vars(arguments).items() if v is not None and k != "no_setup"}
     try:
         settings, store = WorkerSettings(**given), StoreSettings()
-        find_slots(settings)
+        slots = find_slots(settings)
         telemetry = Telemetry(settings)
     except ValidationError as error:
         for problem in error.errors():
@@ -51,11 +54,19 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return _USAGE_ERROR
+    try:
+        claims = GpuClaims(slots)
+    except GpuBusyError as error:
+        print(error, file=sys.stderr)
+        return _BUSY
     # Before the set-up, which may take minutes: a probe must not take it for a dead worker.
     telemetry.start()
     if not arguments.no_setup:
         set_up(settings)
-    return _serve(settings, store, telemetry)
+    try:
+        return _serve(settings, store, telemetry)
+    finally:
+        claims.release()
 
 
 def set_up(settings: WorkerSettings) -> None:
