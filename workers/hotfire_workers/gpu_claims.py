@@ -1,8 +1,8 @@
 """One worker a GPU: a second one that would use the same GPU is refused at its start.
 
-The claim is a name in Linux' abstract socket namespace. The kernel takes it back when the last process that holds it dies,
-however it dies: the worker's main process and the task processes forked from it, whose trials may still be on the GPU.
-It is seen across users and private /tmp folders; not across network namespaces, so containers have to be given
+The claim is a name in Linux' abstract socket namespace. The kernel takes it back when the last process that holds it
+dies, however it dies: the worker's main process and the task processes forked from it, whose trials may still be on the
+GPU. It is seen across users and private /tmp folders; not across network namespaces, so containers have to be given
 different GPUs by whoever starts them.
 """
 

@@ -29,10 +29,11 @@ def test_a_gpu_in_use_is_refused_and_named(slots):
 def test_the_dead_give_it_back_and_the_new_one_waits(slots):
     ready, told = os.pipe()
     if not (child := os.fork()):
-        GpuClaims(slots)
+        claims = GpuClaims(slots)
         os.write(told, b"x")
         time.sleep(1.0)
         os.kill(os.getpid(), 9)
+        claims.release()
     os.read(ready, 1)
     began = time.monotonic()
     GpuClaims(slots, patience_s=10.0).release()
