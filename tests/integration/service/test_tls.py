@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 
 import grpc
 import grpc.aio
@@ -74,6 +76,10 @@ async def test_mutual_tls(settings, store_settings, authority, tmp_path):
     async with Server(settings, store_settings) as server:
         options = {"ca_cert": authority.file, "client_cert": good[0], "client_key": good[1]}
         assert await asyncio.to_thread(ask, server.address, **options)
+        flags = ["--ca-cert", authority.file, "--client-cert", good[0], "--client-key", good[1]]
+        command = [sys.executable, "-m", "hotfire", "pools", "--server", server.address, *map(str, flags)]
+        done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
         for pair in (None, stranger):
             options = {"ca_cert": authority.file}
             if pair:
