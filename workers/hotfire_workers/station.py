@@ -94,12 +94,17 @@ class Station:
     def _service(self, slot: Slot) -> WarmService:
         if self.settings.launcher == "cold":
             return self._make(slot, f"cold-{os.getpid()}-{slot.index}")
+        # A record lock does not keep its own process out: names of our other slots are left out here.
+        ours = {service.slot for service in self.services}
         for number in range(_MAX_NAMES):
-            service = self._make(slot, f"{self.settings.pool}-{number}")
+            name = f"{self.settings.pool}-{number}"
+            if name in ours:
+                continue
+            service = self._make(slot, name)
             try:
                 service.start()
             except RunnerError:
-                continue  # another worker on this machine, or another slot of ours, has this name
+                continue  # another worker on this machine has this name
             return service
         raise RunnerError(
             f"{_MAX_NAMES} slots of pool {self.settings.pool!r} are served on this machine already"

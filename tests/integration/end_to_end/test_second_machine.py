@@ -48,8 +48,8 @@ class Site:
     service: ServiceProcess
     workers: dict[str, WorkerProcess]
     metrics: dict[str, str]
-    token: str
-    expired: str
+    token: str = field(repr=False)
+    expired: str = field(repr=False)
     said: list[str] = field(default_factory=list)
     """What clients were told: errors, outputs."""
 
@@ -236,16 +236,16 @@ def test_nothing_is_lost_while_the_service_is_restarted_and_its_certificate_rene
     # Each slot has a warm process of its own.
     for name, count in (("alpha", 2), ("beta", 1)):
         ready = f'hotfire_worker_warm_processes{{pool="{name}"}} {count}.0'
-        wait_for(lambda n=name, r=ready: r in scrape(site.metrics[n]), 90, ready)
+        wait_for(lambda n=name, r=ready: r in scrape(site.metrics[n]), 180, ready)
     load = Load(site)
     load.start()
-    for number in range(4):
+    for number in range(3):
         goal = load.num_ended() + 2
         wait_for(lambda g=goal: load.num_ended() >= g or load.failures, 120, "the load goes on")
         rotate(site)
         goal = load.num_ended() + 1
         wait_for(lambda g=goal: load.num_ended() >= g or load.failures, 120, "the load goes on")
-        if number == 2:
+        if number == 1:
             site.service.kill()  # without a word to anybody
         else:
             site.service.process.send_signal(signal.SIGTERM)
@@ -259,7 +259,7 @@ def test_nothing_is_lost_while_the_service_is_restarted_and_its_certificate_rene
     assert load.num_looks > 20
 
     # No failed preflight, no lost event, none twice.
-    assert len(load.seen) >= 12
+    assert len(load.seen) >= 9
     for name, events in load.seen.items():
         whole = events[-1].state.preflight
         assert (State.Name(whole.state), whole.attempt) == ("STATE_SUCCEEDED", 1), (name, whole.error)
@@ -307,7 +307,7 @@ def the_dead_leave_the_list(site: Site) -> None:
 def no_token_anywhere(site: Site) -> None:
     texts = list(site.everything())
     # The search finds what is there.
-    assert len(places_of("canary-control", texts)) >= 12
+    assert len(places_of("canary-control", texts)) >= 9
     assert any(name.endswith("service.log") for name in places_of("ListPools", texts))
     assert any(name.endswith("worker.log") for name in places_of("ready: pool", texts))
     assert places_of("hotfire_requests_total", texts)
