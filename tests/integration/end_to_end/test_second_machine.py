@@ -13,7 +13,8 @@ import threading
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from hotfire.errors import AuthenticationError
 from hotfire.v1 import preflight_pb2, report_pb2
 from hotfire.v1 import preflight_service_pb2 as service_pb2
 from hotfire_service import tokens_cli
-from hotfire_service.store import StoreSettings
+from hotfire_service.store import Ledger, StoreSettings
 
 State = preflight_pb2.State
 TENANT = "team-a"
@@ -76,8 +77,13 @@ def new_token(path: Path, capsys: pytest.CaptureFixture[str], *flags: str) -> st
     return capsys.readouterr().out.strip()
 
 
-@pytest.fixture
-def site(redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Site]:
+@contextmanager
+def _site(
+    redis_url: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    pools: Mapping[str, tuple[str, ...]],
+) -> Iterator[Site]:
     store = StoreSettings(
         redis_url=redis_url.replace("/0", "/5"),  # of its own: the test reads all of it
         key_prefix=f"s{uuid.uuid4().hex[:8]}:",
@@ -89,8 +95,7 @@ def site(redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     tokens_file = tmp_path / "tokens.toml"
     token = new_token(tokens_file, capsys, "--name", "ci")
     expired = new_token(tokens_file, capsys, "--name", "old", "--expires", "2020-01-01")
-    names = {"service": (), "alpha": ("--slots", "2"), "beta": ("--slots", "1")}
-    metrics = {name: free_address() for name in names}
+    metrics = {name: free_address() for name in ("service", *pools)}
     service = ServiceProcess(
         store,
         tmp_path,
@@ -106,9 +111,9 @@ def site(redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         },
     )
     workers = {}
-    for pool in ("alpha", "beta"):
+    for pool, more in pools.items():
         (tmp_path / pool).mkdir()
-        flags = ("--pool", pool, "--devices", "cpu", "--metrics-address", metrics[pool], *names[pool])
+        flags = ("--pool", pool, "--devices", "cpu", "--metrics-address", metrics[pool], *more)
         workers[pool] = WorkerProcess(store, tmp_path / pool, {}, flags)
     try:
         service.start()
@@ -121,6 +126,55 @@ def site(redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         for worker in workers.values():
             worker.end()
         service.end()
+
+
+@pytest.fixture
+def site(redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Site]:
+    """With real workers."""
+    pools = {"alpha": ("--slots", "2"), "beta": ("--slots", "1")}
+    with _site(redis_url, tmp_path, capsys, pools) as made:
+        yield made
+
+
+@pytest.fixture
+def front(redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Site]:
+    """Service and ledger are real; threads stand in for the workers, and write events as fast as trials do."""
+    with _site(redis_url, tmp_path, capsys, {}) as made:
+        stop = threading.Event()
+        threads = [
+            threading.Thread(target=stand_in, args=(made.store, pool, stop))
+            for pool in ("alpha", "alpha", "beta")
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            yield made
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join(20)
+
+
+def stand_in(store: StoreSettings, pool: str, stop: threading.Event) -> None:
+    """Claims what is queued for a pool, and finishes it after some steps."""
+    ledger = Ledger.connect(store)
+    name = f"{pool}-{threading.get_ident()}"
+    while not stop.wait(0.05):
+        ledger.worker_heartbeat({"worker": name, "pool": pool, "device": "cpu", "slots": 1, "busy": 0})
+        queued = ledger._redis.srandmember(ledger.keys.pool_queued(pool))
+        claim = ledger.claim(queued.decode(), name, pool) if queued else None
+        if claim is None:
+            continue
+        report = report_pb2.Report(verdict=report_pb2.VERDICT_PASS, headline="It trains")
+        trial = report.trials.add(name="candidate")
+        for number in range(1, 21):
+            event = service_pb2.WatchPreflightResponse()
+            event.step.trial = "candidate"
+            event.step.step.step = trial.steps.add(step=number).step
+            assert ledger.append(claim, event)
+            time.sleep(0.05)
+        assert ledger.finish(claim, state=State.STATE_SUCCEEDED, report=report)
+    ledger.close()
 
 
 class Load:
@@ -237,36 +291,8 @@ def test_nothing_is_lost_while_the_service_is_restarted_and_its_certificate_rene
     for name, count in (("alpha", 2), ("beta", 1)):
         ready = f'hotfire_worker_warm_processes{{pool="{name}"}} {count}.0'
         wait_for(lambda n=name, r=ready: r in scrape(site.metrics[n]), 180, ready)
-    load = Load(site)
-    load.start()
-    for number in range(3):
-        goal = load.num_ended() + 2
-        wait_for(lambda g=goal: load.num_ended() >= g or load.failures, 120, "the load goes on")
-        rotate(site)
-        goal = load.num_ended() + 1
-        wait_for(lambda g=goal: load.num_ended() >= g or load.failures, 120, "the load goes on")
-        if number == 1:
-            site.service.kill()  # without a word to anybody
-        else:
-            site.service.process.send_signal(signal.SIGTERM)
-            site.service.process.communicate(timeout=30)
-            assert site.service.process.returncode == 0
-        site.service.start()
-        assert not load.failures
-    refused_clients(site)
-    load.stop(120)
-    assert not load.failures, load.failures[0]
-    assert load.num_looks > 20
-
-    # No failed preflight, no lost event, none twice.
-    assert len(load.seen) >= 9
-    for name, events in load.seen.items():
-        whole = events[-1].state.preflight
-        assert (State.Name(whole.state), whole.attempt) == ("STATE_SUCCEEDED", 1), (name, whole.error)
-        assert whole.report.verdict == report_pb2.VERDICT_PASS, (name, whole.report.headline)
-        assert marks(events) == marks(stored_events(site.store, name, TENANT)), name
-        steps = [e for e in events if e.WhichOneof("event") == "step"]
-        assert len(steps) == sum(len(trial.steps) for trial in whole.report.trials) > 0
+    load = under_work(site)
+    nothing_lost(site, load)
     # Each pool ran its own, and both slots of alpha worked at a time.
     per_pool = {pool: list(load.pool_of.values()).count(pool) for pool in ("alpha", "beta")}
     for pool, count in per_pool.items():
@@ -286,6 +312,49 @@ def test_nothing_is_lost_while_the_service_is_restarted_and_its_certificate_rene
 
     the_dead_leave_the_list(site)
     no_token_anywhere(site)
+
+
+@pytest.mark.timeout(300)
+def test_service_and_certificate_come_and_go_and_no_watcher_notices(front: Site) -> None:
+    nothing_lost(front, under_work(front))
+    no_token_anywhere(front)
+
+
+def under_work(site: Site) -> Load:
+    """The load, while an operator renews the certificate and restarts the service, three times each."""
+    load = Load(site)
+    load.start()
+    for number in range(3):
+        goal = load.num_ended() + 2
+        wait_for(lambda g=goal: load.num_ended() >= g or load.failures, 120, "the load goes on")
+        rotate(site)
+        goal = load.num_ended() + 1
+        wait_for(lambda g=goal: load.num_ended() >= g or load.failures, 120, "the load goes on")
+        if number == 1:
+            site.service.kill()  # without a word to anybody
+        else:
+            site.service.process.send_signal(signal.SIGTERM)
+            site.service.process.communicate(timeout=30)
+            assert site.service.process.returncode == 0
+        site.service.start()
+        assert not load.failures, load.failures[0]
+    refused_clients(site)
+    load.stop(120)
+    assert not load.failures, load.failures[0]
+    assert load.num_looks > 20
+    return load
+
+
+def nothing_lost(site: Site, load: Load) -> None:
+    """No failed preflight, no lost event, none twice."""
+    assert len(load.seen) >= 9
+    for name, events in load.seen.items():
+        whole = events[-1].state.preflight
+        assert (State.Name(whole.state), whole.attempt) == ("STATE_SUCCEEDED", 1), (name, whole.error)
+        assert whole.report.verdict == report_pb2.VERDICT_PASS, (name, whole.report.headline)
+        assert marks(events) == marks(stored_events(site.store, name, TENANT)), name
+        steps = [e for e in events if e.WhichOneof("event") == "step"]
+        assert len(steps) == sum(len(trial.steps) for trial in whole.report.trials) > 0
 
 
 def the_dead_leave_the_list(site: Site) -> None:
@@ -309,7 +378,8 @@ def no_token_anywhere(site: Site) -> None:
     # The search finds what is there.
     assert len(places_of("canary-control", texts)) >= 9
     assert any(name.endswith("service.log") for name in places_of("ListPools", texts))
-    assert any(name.endswith("worker.log") for name in places_of("ready: pool", texts))
+    if site.workers:
+        assert any(name.endswith("worker.log") for name in places_of("ready: pool", texts))
     assert places_of("hotfire_requests_total", texts)
     # `refused_clients` wrote one into the token file, as a mistake, and took it out again.
     for token in (site.token, site.expired):
