@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -96,7 +97,18 @@ def metadata(settings: Settings) -> Sequence[tuple[str, str]]:
     token = settings.token
     if token is None:
         return ()
-    return (("authorization", f"Bearer {token() if callable(token) else token}"),)
+    value = token() if callable(token) else token
+    # Whatever is wrong with it, grpc's own error would repeat it.
+    if (
+        not isinstance(value, str)
+        or not value
+        or not value.isascii()
+        or not value.isprintable()
+        or " " in value
+    ):
+        source = "the token provider gave" if callable(token) else "token is"
+        raise SettingsError(f"{source} no token: it must be a text of visible ASCII characters")
+    return (("authorization", f"Bearer {value}"),)
 
 
 def _checked(settings: Settings) -> str:
@@ -111,5 +123,23 @@ def _checked(settings: Settings) -> str:
 
 
 def _credentials(settings: Settings) -> grpc.ChannelCredentials:
-    roots = settings.ca_cert.read_bytes() if settings.ca_cert is not None else None
-    return grpc.ssl_channel_credentials(root_certificates=roots)
+    return grpc.ssl_channel_credentials(
+        root_certificates=_read(settings.ca_cert, "CERTIFICATE"),
+        private_key=_read(settings.client_key, "PRIVATE KEY"),
+        certificate_chain=_read(settings.client_cert, "CERTIFICATE"),
+    )
+
+
+def _read(path: Path | None, kind: str) -> bytes | None:
+    """A PEM file. grpc itself would only say, at the first call, that the connection failed."""
+    if path is None:
+        return None
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"cannot read {path}: {error.strerror}") from None
+    if kind.encode() + b"-----" not in content:
+        raise SettingsError(f"{path} holds no {kind.lower()} in PEM form")
+    if kind == "PRIVATE KEY" and b"ENCRYPTED" in content:
+        raise SettingsError(f"the private key {path} is encrypted; give one that is not")
+    return content

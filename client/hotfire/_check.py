@@ -27,6 +27,8 @@ def check(
     token: str | config.TokenProvider | None = None,
     tls: bool | None = None,
     ca_cert: str | os.PathLike[str] | None = None,
+    client_cert: str | os.PathLike[str] | None = None,
+    client_key: str | os.PathLike[str] | None = None,
     upload: Upload | str = Upload.AUTO,
     labels: Mapping[str, str] | None = None,
     timeout: float | None = None,
@@ -43,9 +45,11 @@ def check(
         cluster: The real job's cluster, as {"num_gpus": 64}.
         plan: How to run the preflight, as {"num_steps": 12}.
         server: "host:port"; default: HOTFIRE_SERVER, the config file, or the embedded set.
-        token: Bearer token.
+        token: Bearer token, or a function that gives one.
         tls: Use TLS.
         ca_cert: PEM file of the authority that signed the server's certificate.
+        client_cert: PEM file of this client's certificate, where the server wants one.
+        client_key: PEM file of its private key, not encrypted.
         upload: "auto", "always" or "never".
         labels: For finding it again.
         timeout: Seconds to wait; default: as long as it takes.
@@ -63,13 +67,21 @@ def check(
         loaded = specs.build(
             model=model, data=data, deepspeed=deepspeed, training=training, cluster=cluster, plan=plan
         )
-    settings = config.resolve(server=server, token=token, tls=tls, ca_cert=ca_cert)
+    where: dict[str, Any] = {
+        "server": server,
+        "token": token,
+        "tls": tls,
+        "ca_cert": ca_cert,
+        "client_cert": client_cert,
+        "client_key": client_key,
+    }
+    settings = config.resolve(**where)
     with contextlib.ExitStack() as stack:
         if settings.server is None:
             from hotfire.local import LocalStack, require_installed
 
             require_installed(_calls.NO_SERVER)
             local = stack.enter_context(LocalStack(roots=loaded.roots()))
-            server, token, tls, ca_cert = local.address, local.token, False, None
-        client = stack.enter_context(Client(server, token=token, tls=tls, ca_cert=ca_cert))
+            where = {"server": local.address, "token": local.token, "tls": False}
+        client = stack.enter_context(Client(**where))
         return client.check(loaded, timeout=timeout, upload=upload, labels=labels)

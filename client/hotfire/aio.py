@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -22,6 +22,7 @@ from google.protobuf.message import Message
 
 from hotfire import _calls, _channel, _upload, config
 from hotfire import spec as specs
+from hotfire._patience import Patience
 from hotfire._upload import Upload
 from hotfire._watch import PATIENCE_S, STREAM_S, TERMINAL, WatchState, preflight_of
 from hotfire.client import SpecLike
@@ -43,11 +44,21 @@ class Client:
         token: str | config.TokenProvider | None = None,
         tls: bool | None = None,
         ca_cert: str | os.PathLike[str] | None = None,
+        client_cert: str | os.PathLike[str] | None = None,
+        client_key: str | os.PathLike[str] | None = None,
         deadline_s: float = _channel.DEADLINE_S,
     ) -> None:
-        settings = config.resolve(server=server, token=token, tls=tls, ca_cert=ca_cert)
+        settings = config.resolve(
+            server=server,
+            token=token,
+            tls=tls,
+            ca_cert=ca_cert,
+            client_cert=client_cert,
+            client_key=client_key,
+        )
         self._settings = _calls.require_server(settings)
         self._deadline_s = deadline_s
+        self._patience = Patience()
         self._channel = _channel.connect_aio(self._settings)
         self._stub: Any = preflight_service_pb2_grpc.PreflightServiceStub(self._channel)  # type: ignore[no-untyped-call]
 
@@ -238,12 +249,11 @@ class Client:
             while (request := await asyncio.to_thread(next, iterator, None)) is not None:
                 yield request
 
-        try:
-            response = await self._stub.UploadArtifact(
+        response = await self._patiently(
+            lambda: self._stub.UploadArtifact(
                 requests(), timeout=payload.timeout_s, metadata=self._metadata()
             )
-        except grpc.RpcError as error:
-            raise from_rpc_error(error, server=self.server) from None
+        )
         name: str = response.artifact
         return name
 
@@ -264,13 +274,25 @@ class Client:
         response: type[M],  # noqa: ARG002 - only for the type: the stub's methods are untyped
         timeout_s: float | None = None,
     ) -> M:
-        try:
-            answer: M = await getattr(self._stub, method)(
+        answer: M = await self._patiently(
+            lambda: getattr(self._stub, method)(
                 request, timeout=timeout_s or self._deadline_s, metadata=self._metadata()
             )
-        except grpc.RpcError as error:
-            raise from_rpc_error(error, server=self.server) from None
+        )
         return answer
+
+    async def _patiently(self, call: Callable[[], Any]) -> Any:
+        """Calls; a server that was there before and restarts now is called again."""
+        attempts = self._patience.begin()
+        while True:
+            try:
+                answer = await call()
+            except grpc.RpcError as error:
+                failure = from_rpc_error(error, server=self.server)
+            else:
+                self._patience.answered()
+                return answer
+            await asyncio.sleep(attempts.delay_after(failure))
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         return tuple(_channel.metadata(self._settings))

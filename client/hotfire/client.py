@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -20,6 +20,7 @@ from google.protobuf.message import Message
 
 from hotfire import _calls, _channel, _upload, config
 from hotfire import spec as specs
+from hotfire._patience import Patience
 from hotfire._upload import Upload
 from hotfire._watch import PATIENCE_S, STREAM_S, TERMINAL, WatchState, preflight_of
 from hotfire.errors import HotfireError, from_rpc_error
@@ -42,6 +43,8 @@ class Client:
         token: str | config.TokenProvider | None = None,
         tls: bool | None = None,
         ca_cert: str | os.PathLike[str] | None = None,
+        client_cert: str | os.PathLike[str] | None = None,
+        client_key: str | os.PathLike[str] | None = None,
         deadline_s: float = _channel.DEADLINE_S,
     ) -> None:
         """Resolves the settings; the connection itself is made at the first call.
@@ -49,17 +52,28 @@ class Client:
         Args:
             server: "host:port"; default: HOTFIRE_SERVER, then the config file.
             token: Bearer token, or a function that gives one; refused over plaintext except on loopback.
-            tls: Use TLS; default: if a CA certificate is given or the address says https://.
+            tls: Use TLS; default: if a certificate is given or the address says https://.
             ca_cert: PEM file of the authority that signed the server's certificate.
-            deadline_s: Deadline of each unary call.
+            client_cert: PEM file of this client's certificate, where the server wants one.
+            client_key: PEM file of its private key, not encrypted.
+            deadline_s: Deadline of each unary call. A server that has answered before and restarts is called again for
+                30 s more.
 
         Raises:
             NoServerError: No server is named anywhere.
             SettingsError: A setting is wrong.
         """
-        settings = config.resolve(server=server, token=token, tls=tls, ca_cert=ca_cert)
+        settings = config.resolve(
+            server=server,
+            token=token,
+            tls=tls,
+            ca_cert=ca_cert,
+            client_cert=client_cert,
+            client_key=client_key,
+        )
         self._settings = _calls.require_server(settings)
         self._deadline_s = deadline_s
+        self._patience = Patience()
         self._channel = _channel.connect(self._settings)
         self._stub: Any = preflight_service_pb2_grpc.PreflightServiceStub(self._channel)  # type: ignore[no-untyped-call]
 
@@ -282,12 +296,11 @@ class Client:
             Its name, "artifacts/{sha256}".
         """
         payload.hash()
-        try:
-            response: service_pb2.UploadArtifactResponse = self._stub.UploadArtifact(
+        response: service_pb2.UploadArtifactResponse = self._patiently(
+            lambda: self._stub.UploadArtifact(
                 payload.requests(), timeout=payload.timeout_s, metadata=self._metadata()
             )
-        except grpc.RpcError as error:
-            raise from_rpc_error(error, server=self.server) from None
+        )
         return response.artifact
 
     def _place(self, loaded: specs.LoadedSpec, mode: Upload) -> spec_pb2.PreflightSpec:
@@ -307,13 +320,25 @@ class Client:
         response: type[M],  # noqa: ARG002 - only for the type: the stub's methods are untyped
         timeout_s: float | None = None,
     ) -> M:
-        try:
-            answer: M = getattr(self._stub, method)(
+        answer: M = self._patiently(
+            lambda: getattr(self._stub, method)(
                 request, timeout=timeout_s or self._deadline_s, metadata=self._metadata()
             )
-        except grpc.RpcError as error:
-            raise from_rpc_error(error, server=self.server) from None
+        )
         return answer
+
+    def _patiently(self, call: Callable[[], Any]) -> Any:
+        """Calls; a server that was there before and restarts now is called again."""
+        attempts = self._patience.begin()
+        while True:
+            try:
+                answer = call()
+            except grpc.RpcError as error:
+                failure = from_rpc_error(error, server=self.server)
+            else:
+                self._patience.answered()
+                return answer
+            time.sleep(attempts.delay_after(failure))
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         return tuple(_channel.metadata(self._settings))

@@ -4,8 +4,14 @@
 |---|---|---|---|
 | address | `server` | `HOTFIRE_SERVER` | `server = "host:50051"` |
 | token | `token` | `HOTFIRE_TOKEN` | `token = "..."` |
+| token in a file | | `HOTFIRE_TOKEN_FILE` | `token_file = "/path/token"` |
 | TLS | `tls` | `HOTFIRE_TLS` | `tls = true` |
 | CA certificate | `ca_cert` | `HOTFIRE_CA_CERT` | `ca_cert = "/path/ca.pem"` |
+| client certificate | `client_cert` | `HOTFIRE_CLIENT_CERT` | `client_cert = "/path/client.pem"` |
+| its key | `client_key` | `HOTFIRE_CLIENT_KEY` | `client_key = "/path/client.key"` |
+
+A CA or client certificate turns TLS on. A token file is read at every call, so that it can be renewed under a running
+program.
 
 The config file is `HOTFIRE_CONFIG`, else `~/.config/hotfire/config.toml`.
 """
@@ -15,7 +21,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +29,15 @@ from hotfire.errors import SettingsError
 
 DEFAULT_PORT = 50051
 TokenProvider = Callable[[], str]
-_KEYS = {"server": str, "token": str, "tls": bool, "ca_cert": str}
+_KEYS = {
+    "server": str,
+    "token": str,
+    "token_file": str,
+    "tls": bool,
+    "ca_cert": str,
+    "client_cert": str,
+    "client_key": str,
+}
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
 
 
@@ -35,9 +49,11 @@ class Settings:
     """Address "host:port"; None: none was named."""
     source: str | None = None
     """Where the address came from, for error texts."""
-    token: str | TokenProvider | None = None
+    token: str | TokenProvider | None = field(default=None, repr=False)
     tls: bool = False
     ca_cert: Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None
 
 
 def resolve(
@@ -46,6 +62,8 @@ def resolve(
     token: str | TokenProvider | None = None,
     tls: bool | None = None,
     ca_cert: str | os.PathLike[str] | None = None,
+    client_cert: str | os.PathLike[str] | None = None,
+    client_key: str | os.PathLike[str] | None = None,
 ) -> Settings:
     """Merges arguments, environment and config file.
 
@@ -62,19 +80,26 @@ def resolve(
         address, source = environment["server"], "HOTFIRE_SERVER"
     if address is None and "server" in file:
         address, source = file["server"], str(path)
-    certificate = ca_cert or environment.get("ca_cert") or file.get("ca_cert")
+    files = {
+        key: given or environment.get(key) or file.get(key)
+        for key, given in (("ca_cert", ca_cert), ("client_cert", client_cert), ("client_key", client_key))
+    }
+    if (files["client_cert"] is None) != (files["client_key"] is None):
+        raise SettingsError("client_cert and client_key go together")
     if tls is None and "tls" in environment:
         tls = _boolean(environment["tls"], "HOTFIRE_TLS")
     if tls is None:
-        tls = file.get("tls", certificate is not None)
+        tls = file.get("tls", any(files.values()))
     if address is not None:
         address, tls = _address(address, tls, source)
     return Settings(
         server=address,
         source=source if address is not None else None,
-        token=token or environment.get("token") or file.get("token"),
+        token=token or _token(environment) or _token(file),
         tls=tls,
-        ca_cert=_certificate(certificate),
+        ca_cert=_existing(files["ca_cert"], "CA certificate"),
+        client_cert=_existing(files["client_cert"], "client certificate"),
+        client_key=_existing(files["client_key"], "client key"),
     )
 
 
@@ -111,7 +136,7 @@ def _read(path: Path) -> dict[str, Any]:
         if key not in _KEYS:
             raise SettingsError(f"{path}: unknown key {key!r}; known are {', '.join(_KEYS)}")
         if not isinstance(value, _KEYS[key]):
-            raise SettingsError(f"{path}: {key} must be a {_KEYS[key].__name__}, got {value!r}")
+            raise SettingsError(f"{path}: {key} must be a {_KEYS[key].__name__}")
     return values
 
 
@@ -144,10 +169,37 @@ def _boolean(text: str, source: str) -> bool:
     raise SettingsError(f"{source}: must be true or false, got {text!r}")
 
 
-def _certificate(path: str | os.PathLike[str] | None) -> Path | None:
+def _token(source: dict[str, str]) -> str | TokenProvider | None:
+    """The token of one source: itself, or the file that holds it."""
+    if token := source.get("token"):
+        return token
+    if not (given := source.get("token_file")):
+        return None
+    path = Path(given).expanduser()
+    read_token(path)
+    return lambda: read_token(path)
+
+
+def read_token(path: Path) -> str:
+    """The token in a file.
+
+    Raises:
+        SettingsError: It cannot be read, or is empty.
+    """
+    try:
+        token = path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise SettingsError(f"cannot read the token file {path}: {why}") from None
+    if not token:
+        raise SettingsError(f"the token file {path} is empty")
+    return token
+
+
+def _existing(path: str | os.PathLike[str] | None, what: str) -> Path | None:
     if path is None:
         return None
-    certificate = Path(path).expanduser()
-    if not certificate.is_file():
-        raise SettingsError(f"the CA certificate {certificate} does not exist")
-    return certificate
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise SettingsError(f"the {what} {file} does not exist")
+    return file

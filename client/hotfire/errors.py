@@ -271,11 +271,30 @@ def from_rpc_error(error: grpc.RpcError, *, server: str = "") -> HotfireError:
     status = status_of(error)
     reason, metadata, violations = _details(status)
     if code == "UNAVAILABLE" and server:
-        message = f"cannot reach the server at {server}: {message}"
+        message = f"cannot reach the server at {server}: {_plain(message)}"
     elif code == "DEADLINE_EXCEEDED" and server:
         message = f"no answer from {server} in time: {message}"
     cls = _BY_STATUS.get(code, ServerError)
     return cls(message, reason=reason, metadata=metadata, violations=violations, status=status, code=code)
+
+
+#: What grpc says of a failed handshake -> what it means.
+_HANDSHAKES = {
+    "CERTIFICATE_VERIFY_FAILED": "its certificate is not trusted: name its authority (--ca-cert, ca_cert=)",
+    "Hostname Verification Check failed": "its certificate is for another name than this address",
+    "WRONG_VERSION_NUMBER": "it does not speak TLS: leave --tls, or ask its operator",
+    "CERTIFICATE_REQUIRED": "it wants a certificate of the client (--client-cert, --client-key)",
+    "UNKNOWN_CA": "it does not trust this client's certificate",
+    "CERTIFICATE_UNKNOWN": "it does not trust this client's certificate",
+    "Socket closed": "it closed the connection at once: it may want TLS (--tls, --ca-cert), or a certificate of the "
+    "client (--client-cert)",
+}
+
+
+def _plain(message: str) -> str:
+    """The reason of a connection that failed, in words, before what grpc says."""
+    meaning = next((text for mark, text in _HANDSHAKES.items() if mark in message), None)
+    return message if meaning is None else f"{meaning} ({message})"
 
 
 def status_of(error: grpc.RpcError) -> status_pb2.Status | None:

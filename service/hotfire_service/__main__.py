@@ -5,6 +5,8 @@ When it serves, it prints one line on stdout that other programs can wait for:
     hotfire-service ready on 127.0.0.1:50051
 
 Logs go to stderr. Exit codes: 0 stopped, 2 a setting or the address is wrong.
+
+`python -m hotfire_service token ...` (`hotfire serve token ...`) makes and lists tokens.
 """
 
 from __future__ import annotations
@@ -18,16 +20,19 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from hotfire_service import logs
+from hotfire_service import logs, tokens_cli
 from hotfire_service.server import BindError, Server
 from hotfire_service.settings import CONFIG_VARIABLE, ServiceSettings
 from hotfire_service.store.settings import StoreSettings
+from hotfire_service.tls import CertificateError
+from hotfire_service.tokens import TokenFileError
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m hotfire_service",
-        description="The Hotfire service. Every setting is also an environment variable HOTFIRE_SERVICE_*.",
+        description="The Hotfire service. Every setting is also an environment variable HOTFIRE_SERVICE_*. "
+        "`hotfire serve token new` makes a token for --tokens-file.",
     )
     parser.add_argument("--config", metavar="FILE", help=f"TOML file with settings ({CONFIG_VARIABLE})")
     parser.add_argument("--host", help="address to listen on (127.0.0.1)")
@@ -40,6 +45,25 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         metavar="DIR",
         help="folder below which specs may name paths; can be repeated",
+    )
+    parser.add_argument("--tokens-file", metavar="FILE", help="tokens, hashed (hotfire serve token new)")
+    parser.add_argument("--tls-cert-file", metavar="FILE", help="PEM: certificate and chain")
+    parser.add_argument("--tls-key-file", metavar="FILE", help="PEM: its private key")
+    parser.add_argument(
+        "--tls-client-ca-file", metavar="FILE", help="PEM: clients must show a certificate of this authority"
+    )
+    parser.add_argument(
+        "--allow-insecure",
+        action="store_const",
+        const=True,
+        help="listen beyond loopback without token or TLS: only behind something that does both",
+    )
+    parser.add_argument("--health", choices=["open", "closed"], help="closed: health checks want a token")
+    parser.add_argument(
+        "--reflection", choices=["open", "closed", "off"], help="closed: reflection wants a token"
+    )
+    parser.add_argument(
+        "--metrics-address", metavar="HOST:PORT", help="plain HTTP for /metrics, /livez, /readyz (off)"
     )
     parser.add_argument("--default-pool", help="pool of a spec that names none")
     parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"])
@@ -56,6 +80,9 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["token"]:
+        return tokens_cli.main(argv[1:])
     flags = vars(_parser().parse_args(argv))
     if config := flags.pop("config"):
         os.environ[CONFIG_VARIABLE] = config
@@ -66,10 +93,12 @@ def main(argv: list[str] | None = None) -> int:
     except (ValidationError, ValueError) as error:
         print(_explain(error), file=sys.stderr)
         return 2
+    # A line of grpc's own for every scanner that knocks is no log of ours.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     logs.configure(settings.log_level, settings.log_format)
     try:
         asyncio.run(_serve(settings, store))
-    except (BindError, OSError) as error:
+    except (BindError, TokenFileError, CertificateError, OSError) as error:
         print(f"hotfire-service: {error}", file=sys.stderr)
         return 2
     return 0

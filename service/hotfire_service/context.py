@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 
 from hotfire_service.store.keys import DEFAULT_TENANT
@@ -10,4 +11,16 @@ from hotfire_service.store.keys import DEFAULT_TENANT
 tenant: ContextVar[str] = ContextVar("tenant", default=DEFAULT_TENANT)
 
 
-__all__ = ["DEFAULT_TENANT", "tenant"]
+#: Name of the token that the call came with; "" where none is wanted.
+caller: ContextVar[str] = ContextVar("caller", default="")
+
+
+def _nothing() -> None:
+    pass
+
+
+#: Raises Unauthenticated once the token of this call has expired or was revoked: for calls that last.
+recheck: ContextVar[Callable[[], None]] = ContextVar("recheck", default=_nothing)
+
+
+__all__ = ["DEFAULT_TENANT", "caller", "recheck", "tenant"]

@@ -16,15 +16,19 @@ from hotfire_service import reflection
 from hotfire_service.admission import Admission
 from hotfire_service.health import HealthWatch
 from hotfire_service.hub import ChangeHub
-from hotfire_service.interceptors import AuthInterceptor, ErrorInterceptor, LogInterceptor
+from hotfire_service.interceptors import HEALTH, REFLECTION, AuthInterceptor, ErrorInterceptor, LogInterceptor
 from hotfire_service.servicer import PreflightServicer
 from hotfire_service.servicer.deps import Deps, send_message
 from hotfire_service.settings import ServiceSettings
 from hotfire_service.store.aio import AsyncLedger
 from hotfire_service.store.artifacts import ArtifactStore
+from hotfire_service.store.endpoint import AddressError, Endpoint, listen
 from hotfire_service.store.queue import celery_config
 from hotfire_service.store.reaper import Reaper
 from hotfire_service.store.settings import StoreSettings
+from hotfire_service.telemetry import Telemetry
+from hotfire_service.tls import ServerCertificate
+from hotfire_service.tokens import TokenTable, plain_entries
 
 _log = structlog.get_logger("hotfire.service")
 
@@ -48,6 +52,9 @@ class Server:
         self.settings = settings
         self.store = store or settings.store()
         self.port = 0
+        self.telemetry = Telemetry()
+        self._reloads: dict[str, dict[str, int]] = {}
+        self._endpoint: Endpoint | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._deps: Deps
         self._health: HealthWatch
@@ -57,6 +64,11 @@ class Server:
     def address(self) -> str:
         """host:port, with the port that was really bound."""
         return f"{self.settings.host}:{self.port}"
+
+    @property
+    def metrics_address(self) -> str | None:
+        """host:port of the side port, if there is one."""
+        return self._endpoint.address if self._endpoint else None
 
     @property
     def deps(self) -> Deps:
@@ -75,19 +87,29 @@ class Server:
 
         Raises:
             BindError: The address is taken or is not ours.
+            TokenFileError: The token file is wrong.
+            CertificateError: Certificate, key or authority cannot be used.
         """
         settings = self.settings
+        table = TokenTable(plain_entries(settings.all_tokens), path=settings.tokens_file)
+        certificate = _certificate(settings)
+        self._reloads["tokens"] = table.num_reloads
         self._deps = deps = self._build()
         self._server = grpc.aio.server(
-            interceptors=[LogInterceptor(), AuthInterceptor(settings.all_tokens), ErrorInterceptor()],
+            interceptors=[
+                LogInterceptor(self.telemetry),
+                AuthInterceptor(table, open_prefixes=_open_prefixes(settings)),
+                ErrorInterceptor(),
+            ],
             options=_options(settings),
         )
         _grpc_code.add_PreflightServiceServicer_to_server(PreflightServicer(deps), self._server)
-        self._health = HealthWatch(deps.ledger)
+        self._health = HealthWatch(deps.ledger, self.telemetry)
         _health_code.add_HealthServicer_to_server(self._health.servicer, self._server)
-        if settings.reflection:
+        if settings.reflection != "off":
             reflection.enable(self._server)
-        self.port = self._bind()
+        self.port = self._bind(certificate)
+        self._endpoint = self._open_endpoint()
         await asyncio.to_thread(deps.artifacts.sweep_incoming)
         await self._server.start()
         await self._health.look()
@@ -99,7 +121,23 @@ class Server:
                 ("health", self._health.run()),
             )
         ]
-        _log.info("serving", address=self.address, reflection=settings.reflection, tls=settings.uses_tls)
+        if settings.is_insecure:
+            _log.warning(
+                "INSECURE",
+                why=f"{self.address} can be reached from other machines, and allow_insecure is set: whoever gets "
+                "there can run preflights and read every report, unless something in front of it asks for a token "
+                "and speaks TLS",
+            )
+        _log.info(
+            "serving",
+            address=self.address,
+            tls=settings.uses_tls,
+            mutual_tls=settings.tls_client_ca_file is not None,
+            tokens=settings.wants_token,
+            health=settings.health,
+            reflection=settings.reflection,
+            metrics=self.metrics_address,
+        )
 
     def _build(self) -> Deps:
         ledger = AsyncLedger.connect(self.store)
@@ -121,13 +159,31 @@ class Server:
             celery=app,
         )
 
-    def _bind(self) -> int:
+    def _open_endpoint(self) -> Endpoint | None:
+        if self.settings.metrics_address is None:
+            return None
+        try:
+            listening = listen(self.settings.metrics_address, setting="metrics_address")
+        except AddressError as error:
+            raise BindError(str(error)) from None
+        self.telemetry.watch_reloads(self._reloads)
+        endpoint = Endpoint(listening, self.telemetry.registry, live=lambda: None, ready=self._why_not_ready)
+        endpoint.start()
+        return endpoint
+
+    def _why_not_ready(self) -> str | None:
+        if self._deps.stopping.is_set():
+            return "stopping"
+        return None if self.telemetry.is_store_up else "Redis does not answer"
+
+    def _bind(self, certificate: ServerCertificate | None) -> int:
         settings = self.settings
         host = f"[{settings.host}]" if ":" in settings.host and "[" not in settings.host else settings.host
         address = f"{host}:{settings.port}"
         try:
-            if settings.uses_tls:
-                port = self._server.add_secure_port(address, _credentials(settings))
+            if certificate is not None:
+                self._reloads["certificate"] = certificate.num_reloads
+                port = self._server.add_secure_port(address, certificate.credentials())
             else:
                 port = self._server.add_insecure_port(address)
         except (RuntimeError, OSError) as error:
@@ -150,6 +206,8 @@ class Server:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._deps.ledger.aclose()
         await asyncio.to_thread(self._deps.celery.close)
+        if self._endpoint is not None:
+            await asyncio.to_thread(self._endpoint.close)
         _log.info("stopped")
 
     async def wait(self) -> None:
@@ -171,13 +229,13 @@ def _options(settings: ServiceSettings) -> list[tuple[str, int]]:
     ]
 
 
-def _credentials(settings: ServiceSettings) -> grpc.ServerCredentials:
-    assert settings.tls_key_file is not None
-    assert settings.tls_cert_file is not None
-    pair = (settings.tls_key_file.read_bytes(), settings.tls_cert_file.read_bytes())
-    authority = settings.tls_client_ca_file
-    return grpc.ssl_server_credentials(
-        [pair],
-        root_certificates=authority.read_bytes() if authority else None,
-        require_client_auth=authority is not None,
-    )
+def _certificate(settings: ServiceSettings) -> ServerCertificate | None:
+    if settings.tls_cert_file is None or settings.tls_key_file is None:
+        return None
+    return ServerCertificate(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
+
+
+def _open_prefixes(settings: ServiceSettings) -> tuple[str, ...]:
+    """Methods that need no token."""
+    doors = ((HEALTH, settings.health), (REFLECTION, settings.reflection))
+    return tuple(prefix for prefix, door in doors if door == "open")

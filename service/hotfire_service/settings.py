@@ -21,6 +21,7 @@ from pydantic_settings import (
 from hotfire_service.store.keys import DEFAULT_TENANT
 from hotfire_service.store.queue import DEFAULT_POOL
 from hotfire_service.store.settings import StoreSettings
+from hotfire_service.tokens import TENANT
 
 CONFIG_VARIABLE = "HOTFIRE_SERVICE_CONFIG"
 
@@ -30,7 +31,10 @@ _Items = Annotated[list[str], NoDecode]
 class ServiceSettings(BaseSettings):
     """Flags win over the environment, the environment over the file that `HOTFIRE_SERVICE_CONFIG` names."""
 
-    model_config = SettingsConfigDict(env_prefix="HOTFIRE_SERVICE_", extra="forbid")
+    # A wrong setting is told without its value: it may be a token.
+    model_config = SettingsConfigDict(
+        env_prefix="HOTFIRE_SERVICE_", extra="forbid", hide_input_in_errors=True
+    )
 
     # --- Where --------------------------------------------------------------------------------------------
     host: str = "127.0.0.1"
@@ -43,18 +47,30 @@ class ServiceSettings(BaseSettings):
     """Over `HOTFIRE_STORE_ARTIFACTS_URL`."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
+    metrics_address: str | None = None
+    """"HOST:PORT" of the plain HTTP side port: `/metrics` for Prometheus, `/livez`, `/readyz`. Absent: none. It asks
+    for no token and holds no secret; keep it on loopback or an internal address."""
 
     # --- Who ----------------------------------------------------------------------------------------------
     token: SecretStr | None = None
     """The one token, of tenant "default"."""
     tokens: dict[str, SecretStr] = Field(default_factory=dict)
     """Tenant -> token. Tenants see neither each other's preflights nor each other's artifacts."""
+    tokens_file: Path | None = None
+    """TOML with the SHA-256 of tokens (see `hotfire_service.tokens`); read again when it changes. Besides `token` and
+    `tokens`, which are for one machine: whoever can read the environment can read those."""
     tls_cert_file: Path | None = None
+    """PEM: the server's certificate, then its chain. This and the next two are read again when they change."""
     tls_key_file: Path | None = None
+    """PEM: its private key, not encrypted."""
     tls_client_ca_file: Path | None = None
-    """Given: clients must show a certificate of this authority."""
+    """Given: clients must show a certificate of this authority (mutual TLS), besides a token where one is wanted."""
     allow_insecure: bool = False
     """Listen beyond loopback without token or TLS: only behind something that does both."""
+    health: Literal["open", "closed"] = "open"
+    """`closed`: `grpc.health.v1.Health` wants a token, too; a probe that has none then fails."""
+    reflection: Literal["open", "closed", "off"] = "open"
+    """`closed`: reflection wants a token, too. true and false mean open and off."""
 
     # --- What a spec may ask for --------------------------------------------------------------------------
     allowed_roots: _Items = Field(default_factory=list)
@@ -65,7 +81,6 @@ class ServiceSettings(BaseSettings):
     """Whether `hub_id` is allowed: workers then reach the Hugging Face hub."""
     remote_code: bool = False
     """Announced in GetServerInfo; the workers' own setting decides."""
-    reflection: bool = True
     pools: _Items = Field(default_factory=list)
     """Pools that are known even before any of their workers has come up: JSON list or a:b:c."""
     default_pool: str = DEFAULT_POOL
@@ -118,6 +133,13 @@ class ServiceSettings(BaseSettings):
             return json.loads(value)
         return [item for item in value.split(os.pathsep) if item]
 
+    @field_validator("reflection", mode="before")
+    @classmethod
+    def _reflection(cls, value: Any) -> Any:
+        """Once it was a bool."""
+        text = str(value).lower()
+        return {"true": "open", "1": "open", "false": "off", "0": "off"}.get(text, value)
+
     @field_validator("allowed_roots")
     @classmethod
     def _roots(cls, value: list[str]) -> list[str]:
@@ -141,7 +163,7 @@ class ServiceSettings(BaseSettings):
     @classmethod
     def _tenants(cls, value: dict[str, SecretStr]) -> dict[str, SecretStr]:
         for tenant, token in value.items():
-            if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", tenant):
+            if not TENANT.fullmatch(tenant):
                 raise ValueError(f"{tenant!r} is not a tenant name (lower-case letters, digits, -)")
             if len(token.get_secret_value()) < 8:
                 raise ValueError(f"the token of {tenant!r} is shorter than 8 characters")
@@ -151,11 +173,14 @@ class ServiceSettings(BaseSettings):
     def _is_safe(self) -> ServiceSettings:
         if (self.tls_cert_file is None) != (self.tls_key_file is None):
             raise ValueError("tls_cert_file and tls_key_file go together")
+        if self.tls_client_ca_file is not None and not self.uses_tls:
+            raise ValueError("tls_client_ca_file needs tls_cert_file and tls_key_file")
         if not self.is_loopback and not self.allow_insecure:
-            if not self.all_tokens:
+            if not self.wants_token:
                 raise ValueError(
-                    f"host {self.host!r} is not loopback and no token is set: set HOTFIRE_SERVICE_TOKEN and "
-                    "the TLS files, or HOTFIRE_SERVICE_ALLOW_INSECURE=true behind a proxy that does both"
+                    f"host {self.host!r} is not loopback and no token is set: set HOTFIRE_SERVICE_TOKENS_FILE "
+                    "(hotfire serve token new makes an entry) and the TLS files, or "
+                    "HOTFIRE_SERVICE_ALLOW_INSECURE=true behind a proxy that does both"
                 )
             if not self.uses_tls:
                 raise ValueError(
@@ -178,6 +203,16 @@ class ServiceSettings(BaseSettings):
     def uses_tls(self) -> bool:
         """Whether connections are encrypted."""
         return self.tls_cert_file is not None
+
+    @property
+    def wants_token(self) -> bool:
+        """Whether a call without a token is refused."""
+        return bool(self.all_tokens) or self.tokens_file is not None
+
+    @property
+    def is_insecure(self) -> bool:
+        """Others than this machine can reach it, and token or TLS is missing."""
+        return not self.is_loopback and not (self.wants_token and self.uses_tls)
 
     @property
     def all_tokens(self) -> dict[str, str]:

@@ -12,12 +12,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from hotfire_service.store import StoreSettings
+from hotfire_workers.gpu_claims import GpuBusyError, GpuClaims
 from hotfire_workers.library_sets import read_sets
 from hotfire_workers.runner.environment import rank_environment
 from hotfire_workers.settings import WorkerSettings
 from hotfire_workers.slots import find_slots
+from hotfire_workers.telemetry import Telemetry
 
 _USAGE_ERROR = 2
+#: Not 2: a supervisor that does not start again after a wrong setting may do so here.
+_BUSY = 1
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -25,7 +29,14 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m hotfire_workers", description=__doc__)
     parser.add_argument("--pool", help="the pool to serve")
     parser.add_argument("--slots", type=int, help="preflights at a time")
+    parser.add_argument(
+        "--devices", metavar="cpu|cuda|0,1|GPU-...", help="the CPU, all GPUs, or these (index or UUID)"
+    )
+    parser.add_argument("--devices-per-slot", type=int, metavar="N", help="GPUs of a slot (1)")
     parser.add_argument("--launcher", choices=["warm", "cold"])
+    parser.add_argument(
+        "--metrics-address", metavar="HOST:PORT", help="plain HTTP for /metrics, /livez, /readyz (off)"
+    )
     parser.add_argument(
         "--no-setup", action="store_true", help="do not set the training environment up first"
     )
@@ -33,7 +44,8 @@ def main(argv: list[str] | None = None) -> int:
     given = {k: v for k, v in vars(arguments).items() if v is not None and k != "no_setup"}
     try:
         settings, store = WorkerSettings(**given), StoreSettings()
-        find_slots(settings)
+        slots = find_slots(settings)
+        telemetry = Telemetry(settings)
     except ValidationError as error:
         for problem in error.errors():
             name = "_".join(str(part) for part in problem["loc"]).upper()
@@ -42,9 +54,19 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return _USAGE_ERROR
+    try:
+        claims = GpuClaims(slots)
+    except GpuBusyError as error:
+        print(error, file=sys.stderr)
+        return _BUSY
+    # Before the set-up, which may take minutes: a probe must not take it for a dead worker.
+    telemetry.start()
     if not arguments.no_setup:
         set_up(settings)
-    return _serve(settings, store)
+    try:
+        return _serve(settings, store, telemetry)
+    finally:
+        claims.release()
 
 
 def set_up(settings: WorkerSettings) -> None:
@@ -82,12 +104,12 @@ def _set_up(settings: WorkerSettings, arguments: list[str]) -> None:
             signal.signal(number, handler)
 
 
-def _serve(settings: WorkerSettings, store: StoreSettings) -> int:
+def _serve(settings: WorkerSettings, store: StoreSettings, telemetry: Telemetry) -> int:
     # Celery's own modules read the environment when they are imported.
     from hotfire_workers.app import make_app
     from hotfire_workers.station import Station
 
-    station = Station(settings, store)
+    station = Station(settings, store, telemetry)
     app = make_app(station)
     app.worker_main(
         [

@@ -47,18 +47,27 @@ def _connect(station: Station) -> None:
         sender.timer.call_repeatedly(_CHECK_S, station.check)
         sender.timer.call_repeatedly(station.settings.heartbeat_s, station.heartbeat)
         _log.warning(
-            "ready: pool %s, %d slot(s) on %s", station.settings.pool, len(station.slots), _device(station)
+            "ready: pool %s, %d slot(s) on %s%s",
+            station.settings.pool,
+            len(station.slots),
+            _device(station),
+            f", metrics on {station.telemetry.address}" if station.telemetry.address else "",
         )
+
+    def on_process_init(**_: Any) -> None:
+        station.telemetry.in_task_process()
 
     def on_shutting_down(**_: Any) -> None:
         # Running tasks see this within a fifth of a second, let their trials go, and give their claims back.
         station.stopping.set()
+        station.beat()
 
     def on_shutdown(**_: Any) -> None:
         station.stop()
 
     _celery.signals.worker_init.connect(on_init, weak=False)
     _celery.signals.worker_ready.connect(on_ready, weak=False)
+    _celery.signals.worker_process_init.connect(on_process_init, weak=False)
     _celery.signals.worker_shutting_down.connect(on_shutting_down, weak=False)
     _celery.signals.worker_shutdown.connect(on_shutdown, weak=False)
 

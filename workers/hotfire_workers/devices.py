@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +41,32 @@ def gpus() -> list[Gpu]:
     finally:
         pynvml.nvmlShutdown()
     return _visible(found, os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+def choose(found: Sequence[Gpu], wanted: Sequence[str]) -> list[Gpu]:
+    """The wanted ones of the GPUs found, in the order wanted.
+
+    Args:
+        found: What `gpus` gave.
+        wanted: Indices into it, or UUIDs (their beginnings will do).
+
+    Raises:
+        ValueError: One is not there, or named twice; says what there is.
+    """
+    chosen: list[Gpu] = []
+    for entry in wanted:
+        if entry.isdigit():
+            matches = [found[int(entry)]] if int(entry) < len(found) else []
+        else:
+            matches = [gpu for gpu in found if gpu.uuid.startswith(entry)]
+        if len(matches) != 1:
+            listed = ", ".join(f"{i} ({gpu.uuid}, {gpu.name})" for i, gpu in enumerate(found)) or "none"
+            which = "is not there" if not matches else "means several"
+            raise ValueError(f"HOTFIRE_WORKER_DEVICES: GPU {entry!r} {which}; this machine shows {listed}")
+        if matches[0] in chosen:
+            raise ValueError(f"HOTFIRE_WORKER_DEVICES: GPU {entry!r} is named twice")
+        chosen.append(matches[0])
+    return chosen
 
 
 def _text(value: str | bytes) -> str:

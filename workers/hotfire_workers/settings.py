@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from hotfire_service.store.queue import DEFAULT_POOL
@@ -36,6 +36,9 @@ class WorkerSettings(BaseSettings):
     allow."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: GPUs if the driver shows any, else the CPU."""
+    devices: _Items = Field(default_factory=list)
+    """GPUs to use, by index or UUID: JSON list, or "0,1"; several workers on one machine share its GPUs so. Also auto,
+    cpu or cuda, for `device`. Empty: all that the driver shows (and CUDA_VISIBLE_DEVICES leaves)."""
     devices_per_slot: int = Field(default=1, ge=1)
     """GPUs of a slot."""
     max_ranks: int = Field(default=8, ge=1)
@@ -54,6 +57,10 @@ class WorkerSettings(BaseSettings):
     cache_dir: Path = Field(default_factory=_default_cache)
     """Run directories, warm processes, what set-up has learnt."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    metrics_address: str | None = None
+    """"HOST:PORT" of the plain HTTP side port: `/metrics` for Prometheus, `/livez`, `/readyz` (see
+    `hotfire_workers.metrics`). Absent: none. It asks for no token and holds no secret; keep it on loopback or an
+    internal address."""
 
     # --- What a spec may ask for --------------------------------------------------------------------------
     allowed_roots: _Items = Field(default_factory=list)
@@ -84,8 +91,8 @@ class WorkerSettings(BaseSettings):
     """Ranks that wait for each other for so long are hung."""
 
     # --- Rhythm -------------------------------------------------------------------------------------------
-    heartbeat_s: float = Field(default=5.0, gt=0)
-    """Between two heartbeats to the ledger."""
+    heartbeat_s: float = Field(default=3.0, gt=0)
+    """Between two heartbeats to the ledger; `HOTFIRE_STORE_WORKER_TTL_S` (12) is what a silent worker gets."""
     poll_s: float = Field(default=1.0, gt=0)
     """Between two looks at whether somebody wants the preflight cancelled."""
 
@@ -98,6 +105,26 @@ class WorkerSettings(BaseSettings):
         if value.lstrip().startswith("["):
             return json.loads(value)
         return [item for item in value.split(os.pathsep) if item]
+
+    @field_validator("devices", mode="before")
+    @classmethod
+    def _device_names(cls, value: Any) -> Any:
+        """A JSON list, or items between commas."""
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("["):
+            return [str(item) for item in json.loads(value)]
+        return [item.strip() for item in value.split(",") if item.strip()]
+
+    @model_validator(mode="after")
+    def _one_kind_of_device(self) -> Self:
+        if len(self.devices) == 1 and self.devices[0] in ("auto", "cpu", "cuda"):
+            if self.device not in ("auto", self.devices[0]):
+                raise ValueError(f"devices {self.devices[0]!r} contradicts device {self.device!r}")
+            self.device, self.devices = self.devices[0], []  # type: ignore[assignment]
+        if self.devices and self.device == "cpu":
+            raise ValueError(f"devices {','.join(self.devices)!r} are GPUs, and device is 'cpu'")
+        return self
 
     @field_validator("allowed_roots")
     @classmethod

@@ -64,6 +64,8 @@ def find_slots(settings: WorkerSettings) -> list[Slot]:
         raise ValueError(
             "HOTFIRE_WORKER_DEVICE is cuda, and this machine shows no GPU: set it to cpu or auto"
         )
+    if settings.devices:
+        found = devices.choose(found, settings.devices)
     memory = settings.memory_bytes or devices.memory_bytes()
     if not found:
         count = settings.slots or 1
@@ -75,7 +77,8 @@ def find_slots(settings: WorkerSettings) -> list[Slot]:
     if count * each > len(found) or count == 0:
         raise ValueError(
             f"HOTFIRE_WORKER_SLOTS {settings.slots} with HOTFIRE_WORKER_DEVICES_PER_SLOT {each} need "
-            f"{max(count, 1) * each} GPUs, this machine has {len(found)}"
+            f"{max(count, 1) * each} GPUs, and {len(found)} are "
+            + ("chosen by HOTFIRE_WORKER_DEVICES" if settings.devices else "on this machine")
         )
     return [_gpu_slot(i, found[i * each : (i + 1) * each], memory // count) for i in range(count)]
 

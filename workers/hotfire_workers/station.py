@@ -23,11 +23,13 @@ from hotfire_workers.runner.shelf import LibraryRunner, Shelf
 from hotfire_workers.settings import WorkerSettings
 from hotfire_workers.slots import Slot, SlotLocks, find_slots
 from hotfire_workers.task import Post
+from hotfire_workers.telemetry import Telemetry
 
 _log = logging.getLogger("hotfire.worker")
 _LIBRARIES = ("torch", "deepspeed", "transformers", "accelerate", "peft")
 _MAX_NAMES = 64
 _WARM_PATIENCE_S = 60.0
+_LOOK_S = 0.2
 
 
 class SharedFlag:
@@ -51,11 +53,15 @@ class Station:
     Args:
         settings: What the worker serves and allows.
         store: Where the store is.
+        telemetry: Counts; None: nothing does.
     """
 
-    def __init__(self, settings: WorkerSettings, store: StoreSettings) -> None:
+    def __init__(
+        self, settings: WorkerSettings, store: StoreSettings, telemetry: Telemetry | None = None
+    ) -> None:
         self.settings = settings
         self.store = store
+        self.telemetry = telemetry or Telemetry()
         self.host = socket.gethostname()
         self.name = f"{settings.pool}-{self.host}-{os.getpid()}"
         self.slots = find_slots(settings)
@@ -88,12 +94,17 @@ class Station:
     def _service(self, slot: Slot) -> WarmService:
         if self.settings.launcher == "cold":
             return self._make(slot, f"cold-{os.getpid()}-{slot.index}")
+        # A record lock does not keep its own process out: names of our other slots are left out here.
+        ours = {service.slot for service in self.services}
         for number in range(_MAX_NAMES):
-            service = self._make(slot, f"{self.settings.pool}-{number}")
+            name = f"{self.settings.pool}-{number}"
+            if name in ours:
+                continue
+            service = self._make(slot, name)
             try:
                 service.start()
             except RunnerError:
-                continue  # another worker on this machine, or another slot of ours, has this name
+                continue  # another worker on this machine has this name
             return service
         raise RunnerError(
             f"{_MAX_NAMES} slots of pool {self.settings.pool!r} are served on this machine already"
@@ -111,6 +122,7 @@ class Station:
 
     def check(self) -> None:
         """Looks after the warm processes; call it about twice a second."""
+        self.telemetry.check()
         if self.settings.launcher == "warm" and not self.stopping.is_set():
             for service in self.services:
                 if not service.check() and (why := service.last_error()):
@@ -128,18 +140,36 @@ class Station:
         for service in self.services:
             service.stop()
         self._locks.remove()
+        self.telemetry.stop()
         with contextlib.suppress(StoreError):
             self.ledger.worker_gone(self.name)
 
+    def beat(self) -> int:
+        """Tells the metrics how things are; returns the number of busy slots."""
+        busy = self._locks.num_held()
+        if self.telemetry.address is not None:
+            is_warm = self.settings.launcher == "warm"
+            self.telemetry.beat(
+                {
+                    "ready": not self.stopping.is_set(),
+                    "slots": len(self.slots),
+                    "busy": busy,
+                    "warm": sum(s.health(_LOOK_S) is not None for s in self.services) if is_warm else 0,
+                    "warm_restarts": sum(service.num_restarts for service in self.services),
+                }
+            )
+        return busy
+
     def heartbeat(self) -> None:
         """Tells the ledger that this worker is alive. A Redis that is away is no reason to stop."""
+        busy = self.beat()
         record = {
             "worker": self.name,
             "pool": self.settings.pool,
             "device": self.slots[0].device,
             "num_devices_per_slot": max(1, len(self.slots[0].gpus)),
             "slots": len(self.slots),
-            "busy": self._locks.num_held(),
+            "busy": busy,
             "versions": {**self.versions, **self._offered_versions},
             "pid": os.getpid(),
             "host": self.host,
@@ -172,6 +202,7 @@ class Station:
                 runner=LibraryRunner(self._runner(service), self.shelves[index]),
                 facts=self._facts(service),
                 shutting_down=self.stopping.is_set,
+                telemetry=self.telemetry,
             )
 
     def _runner(self, service: WarmService) -> Runner:

@@ -96,17 +96,33 @@ class Supervision:
 
 
 class LedgerSink:
-    """Events into the ledger, in order. A Redis that is away for a while costs nothing: they wait."""
+    """Events into the ledger, in order. A Redis that is away for a while costs nothing: they wait.
 
-    def __init__(self, ledger: Ledger, claim: Claim, supervision: Supervision) -> None:
+    Args:
+        ledger: The ledger.
+        claim: What is held.
+        supervision: Told when the claim is lost.
+        count: Is shown every event.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        claim: Claim,
+        supervision: Supervision,
+        *,
+        count: Callable[[Event], None] = lambda _: None,
+    ) -> None:
         self._ledger = ledger
         self._claim = claim
         self._supervision = supervision
+        self._count = count
         self._waiting: deque[Event] = deque(maxlen=ledger.settings.events_maxlen)
         self._retry_at = 0.0
 
     def append(self, event: Event) -> None:
         """Appends the event, now or when Redis is back."""
+        self._count(event)
         self._waiting.append(event)
         if time.monotonic() >= self._retry_at:
             self.flush()

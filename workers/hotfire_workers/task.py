@@ -6,7 +6,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from celery.exceptions import SoftTimeLimitExceeded
@@ -22,10 +22,12 @@ from hotfire_workers.runner.base import Runner, RunnerError
 from hotfire_workers.settings import WorkerSettings
 from hotfire_workers.slots import Slot
 from hotfire_workers.supervise import LedgerSink, StopReason, Supervision
+from hotfire_workers.telemetry import Telemetry
 
 _log = logging.getLogger("hotfire.worker")
 _PATIENCE_SHARE = 0.8
 _RETRY_S = 0.5
+_SUCCEEDED = "succeeded"
 T = TypeVar("T")
 
 
@@ -42,6 +44,7 @@ class Post:
         runner: Runs in it.
         facts: Of the training environment.
         shutting_down: Says when the worker is being stopped.
+        telemetry: Counts.
     """
 
     worker: str
@@ -52,6 +55,7 @@ class Post:
     runner: Runner
     facts: WorkerFacts
     shutting_down: Callable[[], bool]
+    telemetry: Telemetry = field(default_factory=Telemetry)
 
 
 def execute(preflight_id: str, post: Post) -> str:
@@ -69,7 +73,7 @@ def execute(preflight_id: str, post: Post) -> str:
     with Supervision(
         post.ledger, claim, shutting_down=post.shutting_down, poll_s=post.settings.poll_s
     ) as supervision:
-        sink = LedgerSink(post.ledger, claim, supervision)
+        sink = LedgerSink(post.ledger, claim, supervision, count=post.telemetry.event)
         try:
             report = run_preflight(
                 claim.preflight.spec,
@@ -82,6 +86,8 @@ def execute(preflight_id: str, post: Post) -> str:
                 facts=post.facts,
             )
             result = _finish(post, claim, sink, preflight_pb2.STATE_SUCCEEDED, report=report)
+            if result == _SUCCEEDED:
+                post.telemetry.report(report)
         except Stopped:
             result = _stopped(post, claim, sink, supervision.reason)
         except SoftTimeLimitExceeded:
@@ -91,7 +97,9 @@ def execute(preflight_id: str, post: Post) -> str:
             result = _finish(
                 post, claim, sink, preflight_pb2.STATE_FAILED, error=_failure(preflight_id, error)
             )
-    _log.info("%s: attempt %d %s after %.1f s", preflight_id, claim.attempt, result, time.monotonic() - began)
+    seconds = time.monotonic() - began
+    post.telemetry.ended(result, seconds, num_warm_fallbacks=len(getattr(post.runner, "cold_repeats", ())))
+    _log.info("%s: attempt %d %s after %.1f s", preflight_id, claim.attempt, result, seconds)
     return result
 
 

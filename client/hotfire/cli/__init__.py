@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import os
 import sys
 
 
@@ -13,6 +14,8 @@ def main() -> int:
     if missing:
         print(f"the hotfire command needs {missing[0]}: pip install 'hotfire[cli]'", file=sys.stderr)
         return 2
+    # grpc tells every failed handshake on standard error, in words of its own; the error that we print has it.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a character must not take the report down.
         if isinstance(stream, io.TextIOWrapper):

@@ -30,6 +30,8 @@ def check(
     token: options.Token = None,
     tls: options.Tls = None,
     ca_cert: options.CaCert = None,
+    client_cert: options.ClientCert = None,
+    client_key: options.ClientKey = None,
     upload: options.Upload = UploadMode.AUTO,
     cancel_on_interrupt: options.CancelOnInterrupt = False,
     verbose: options.Verbose = False,
@@ -46,7 +48,14 @@ def check(
     display = progress.make(out.errors, quiet=quiet)
     display.start()
     try:
-        where = Where(server=server, token=token, tls=tls, ca_cert=ca_cert)
+        where = Where(
+            server=server,
+            token=token,
+            tls=tls,
+            ca_cert=ca_cert,
+            client_cert=client_cert,
+            client_key=client_key,
+        )
         with connect(where, local=local, roots=loaded.roots, say=display.note) as connection:
             display.note("submitting")
             handle = connection.client.create_preflight(loaded, upload=upload, labels=labels)
@@ -76,13 +85,24 @@ def submit(
     token: options.Token = None,
     tls: options.Tls = None,
     ca_cert: options.CaCert = None,
+    client_cert: options.ClientCert = None,
+    client_key: options.ClientKey = None,
     upload: options.Upload = UploadMode.AUTO,
 ) -> int:
     """Submit a preflight and return at once."""
     loaded = _load(spec, set_, pool, stages)
     labels = parse_labels(label)
     out = Output(format_, output)
-    with client_of(Where(server=server, token=token, tls=tls, ca_cert=ca_cert)) as client:
+    with client_of(
+        Where(
+            server=server,
+            token=token,
+            tls=tls,
+            ca_cert=ca_cert,
+            client_cert=client_cert,
+            client_key=client_key,
+        )
+    ) as client:
         handle = client.create_preflight(loaded, upload=upload, labels=labels)
     if out.format == "json":
         out.message(handle.preflight)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from hotfire import config
 from hotfire._calls import NO_SERVER
@@ -22,9 +23,11 @@ class Where:
     """The options that say where the server is."""
 
     server: str | None = None
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     tls: bool | None = None
     ca_cert: Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +46,11 @@ def client_of(where: Where) -> Client:
     Raises:
         NoServerError: None was.
     """
-    return Client(where.server, token=where.token, tls=where.tls, ca_cert=where.ca_cert)
+    return Client(**_arguments(where))
+
+
+def _arguments(where: Where) -> dict[str, Any]:
+    return {item.name: getattr(where, item.name) for item in fields(where)}
 
 
 @contextlib.contextmanager
@@ -64,11 +71,7 @@ def connect(
     """
     if local and where.server is not None:
         raise SettingsError("give either --local or --server, not both")
-    settings = (
-        None
-        if local
-        else config.resolve(server=where.server, token=where.token, tls=where.tls, ca_cert=where.ca_cert)
-    )
+    settings = None if local else config.resolve(**_arguments(where))
     if settings is not None and settings.server is not None:
         with client_of(where) as client:
             yield Connection(client=client)

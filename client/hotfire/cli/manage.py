@@ -27,13 +27,24 @@ def watch(
     token: options.Token = None,
     tls: options.Tls = None,
     ca_cert: options.CaCert = None,
+    client_cert: options.ClientCert = None,
+    client_key: options.ClientKey = None,
     cancel_on_interrupt: options.CancelOnInterrupt = False,
     verbose: options.Verbose = False,
     quiet: options.Quiet = False,
 ) -> int:
     """Follow a preflight to its end and show its report."""
     out = Output(format_, output, verbose=verbose)
-    with client_of(Where(server=server, token=token, tls=tls, ca_cert=ca_cert)) as client:
+    with client_of(
+        Where(
+            server=server,
+            token=token,
+            tls=tls,
+            ca_cert=ca_cert,
+            client_cert=client_cert,
+            client_key=client_key,
+        )
+    ) as client:
         handle = client.preflight(id_)
         handle.refresh()
         display = progress.make(out.errors, quiet=quiet)
@@ -62,11 +73,22 @@ def get(
     token: options.Token = None,
     tls: options.Tls = None,
     ca_cert: options.CaCert = None,
+    client_cert: options.ClientCert = None,
+    client_key: options.ClientKey = None,
     verbose: options.Verbose = False,
 ) -> int:
     """Show a preflight as it stands."""
     out = Output(format_, output, verbose=verbose)
-    with client_of(Where(server=server, token=token, tls=tls, ca_cert=ca_cert)) as client:
+    with client_of(
+        Where(
+            server=server,
+            token=token,
+            tls=tls,
+            ca_cert=ca_cert,
+            client_cert=client_cert,
+            client_key=client_key,
+        )
+    ) as client:
         if row is not None:
             from hotfire.render import evidence
             from hotfire.render.frame import Look
@@ -90,10 +112,21 @@ def list_(
     token: options.Token = None,
     tls: options.Tls = None,
     ca_cert: options.CaCert = None,
+    client_cert: options.ClientCert = None,
+    client_key: options.ClientKey = None,
 ) -> int:
     """List preflights, newest first."""
     out = Output(format_, output)
-    with client_of(Where(server=server, token=token, tls=tls, ca_cert=ca_cert)) as client:
+    with client_of(
+        Where(
+            server=server,
+            token=token,
+            tls=tls,
+            ca_cert=ca_cert,
+            client_cert=client_cert,
+            client_key=client_key,
+        )
+    ) as client:
         found = client.list_preflights(
             state=state, verdict=verdict, labels=parse_labels(label), page_size=min(limit, 500)
         )
@@ -117,10 +150,21 @@ def cancel(
     token: options.Token = None,
     tls: options.Tls = None,
     ca_cert: options.CaCert = None,
+    client_cert: options.ClientCert = None,
+    client_key: options.ClientKey = None,
 ) -> int:
     """Cancel a preflight."""
     out = Output(format_)
-    with client_of(Where(server=server, token=token, tls=tls, ca_cert=ca_cert)) as client:
+    with client_of(
+        Where(
+            server=server,
+            token=token,
+            tls=tls,
+            ca_cert=ca_cert,
+            client_cert=client_cert,
+            client_key=client_key,
+        )
+    ) as client:
         handle = client.preflight(id_)
         handle.cancel()
     if out.format == "json":
@@ -138,10 +182,21 @@ def delete(
     token: options.Token = None,
     tls: options.Tls = None,
     ca_cert: options.CaCert = None,
+    client_cert: options.ClientCert = None,
+    client_key: options.ClientKey = None,
 ) -> int:
     """Delete a preflight's record."""
     out = Output(format_)
-    with client_of(Where(server=server, token=token, tls=tls, ca_cert=ca_cert)) as client:
+    with client_of(
+        Where(
+            server=server,
+            token=token,
+            tls=tls,
+            ca_cert=ca_cert,
+            client_cert=client_cert,
+            client_key=client_key,
+        )
+    ) as client:
         handle = client.preflight(id_)
         handle.delete()
     if out.format == "json":
@@ -158,10 +213,21 @@ def pools(
     token: options.Token = None,
     tls: options.Tls = None,
     ca_cert: options.CaCert = None,
+    client_cert: options.ClientCert = None,
+    client_key: options.ClientKey = None,
 ) -> int:
     """List the worker pools."""
     out = Output(format_, output)
-    with client_of(Where(server=server, token=token, tls=tls, ca_cert=ca_cert)) as client:
+    with client_of(
+        Where(
+            server=server,
+            token=token,
+            tls=tls,
+            ca_cert=ca_cert,
+            client_cert=client_cert,
+            client_key=client_key,
+        )
+    ) as client:
         found = client.list_pools()
     from hotfire.render import lists
 

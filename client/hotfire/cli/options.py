@@ -45,6 +45,19 @@ CaCert = Annotated[
         rich_help_panel=_WHERE,
     ),
 ]
+ClientCert = Annotated[
+    Path | None,
+    typer.Option(
+        "--client-cert",
+        metavar="FILE",
+        help="PEM file of this client's certificate, for a server that wants one.",
+        rich_help_panel=_WHERE,
+    ),
+]
+ClientKey = Annotated[
+    Path | None,
+    typer.Option("--client-key", metavar="FILE", help="PEM file of its private key.", rich_help_panel=_WHERE),
+]
 Local = Annotated[
     bool,
     typer.Option("--local", help="Run service and worker here, for this check only.", rich_help_panel=_WHERE),

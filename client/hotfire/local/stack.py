@@ -153,7 +153,10 @@ class LocalStack:
 
     def _inherited(self) -> dict[str, str]:
         """Our environment; a set for one check must not pick up the settings of a real installation."""
-        drop = () if self._shared else ("HOTFIRE_SERVICE_", "HOTFIRE_STORE_")
+        # The worker's side port is that of the installation's own worker, too.
+        drop = (
+            () if self._shared else ("HOTFIRE_SERVICE_", "HOTFIRE_STORE_", "HOTFIRE_WORKER_METRICS_ADDRESS")
+        )
         return {k: v for k, v in os.environ.items() if not (drop and k.startswith(drop))}
 
     def _environment(self) -> dict[str, str]:

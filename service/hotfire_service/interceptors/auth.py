@@ -1,10 +1,8 @@
-"""Bearer tokens. Health and reflection need none, on purpose: probes and grpcurl must work."""
+"""Bearer tokens. Health and reflection need none unless a setting says so: probes and grpcurl must work."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,60 +12,33 @@ import grpc.aio
 from hotfire_service import context as call
 from hotfire_service import errors
 from hotfire_service.interceptors.errors import abort
-from hotfire_service.interceptors.wrap import is_ours, wrap
+from hotfire_service.interceptors.wrap import wrap
+from hotfire_service.tokens import TokenTable
 
-
-class TokenTable:
-    """Which tenant a token belongs to.
-
-    Args:
-        tokens: Tenant -> token; empty: everybody is the default tenant.
-    """
-
-    def __init__(self, tokens: Mapping[str, str]) -> None:
-        self._digests = {tenant: _digest(token) for tenant, token in tokens.items()}
-
-    def tenant_of(self, authorization: str | None) -> str:
-        """The tenant of an `authorization` header. Compares with every token, in constant time.
-
-        Raises:
-            Unauthenticated: No token, or a wrong one.
-        """
-        if not self._digests:
-            return call.DEFAULT_TENANT
-        if authorization is None:
-            raise errors.Unauthenticated(
-                "this server wants a token: metadata `authorization: Bearer <token>`", reason="TOKEN_MISSING"
-            )
-        scheme, _, token = authorization.partition(" ")
-        digest = _digest(token.strip())
-        found = None
-        for tenant, known in self._digests.items():
-            if hmac.compare_digest(digest, known):
-                found = tenant
-        if found is None or scheme.lower() != "bearer":
-            raise errors.Unauthenticated("the token is not valid here", reason="TOKEN_INVALID")
-        return found
-
-
-def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode()).digest()
+HEALTH = "/grpc.health."
+REFLECTION = "/grpc.reflection."
 
 
 class AuthInterceptor(grpc.aio.ServerInterceptor):
-    """Refuses calls without a valid token and notes the tenant."""
+    """Refuses calls without a valid token and notes the tenant.
 
-    def __init__(self, tokens: Mapping[str, str]) -> None:
-        self._table = TokenTable(tokens)
+    Args:
+        table: Who a caller is.
+        open_prefixes: Methods that need no token begin like this.
+    """
+
+    def __init__(self, table: TokenTable, *, open_prefixes: tuple[str, ...] = (HEALTH, REFLECTION)) -> None:
+        self._table = table
+        self._open = open_prefixes
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        """Wraps our own handlers."""
+        """Wraps every handler that is not open."""
         handler = await continuation(handler_call_details)
-        if handler is None or not is_ours(handler_call_details.method):
+        if handler is None or handler_call_details.method.startswith(self._open):
             return handler
         metadata: Any = handler_call_details.invocation_metadata or ()
         given = next((str(v) for k, v in metadata if k == "authorization"), None)
@@ -75,9 +46,18 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
         @asynccontextmanager
         async def authenticated(context: Any) -> AsyncIterator[None]:
             try:
-                call.tenant.set(self._table.tenant_of(given))
+                entry = self._table.caller(given)
             except errors.Unauthenticated as error:
                 await abort(context, error)
+                raise  # never reached: abort raises
+            if entry is not None:
+                call.tenant.set(entry.tenant)
+                call.caller.set(entry.name)
+                call.recheck.set(lambda: _check(self._table, given))
             yield
 
         return wrap(handler, authenticated)
+
+
+def _check(table: TokenTable, authorization: str | None) -> None:
+    table.caller(authorization)

@@ -1,4 +1,4 @@
-"""One log line per call: method, tenant, code, time. No message content."""
+"""One log line and one count per call: method, tenant, code, time. No message content."""
 
 from __future__ import annotations
 
@@ -14,12 +14,20 @@ import structlog
 
 from hotfire_service import context as call
 from hotfire_service.interceptors.wrap import is_ours, wrap
+from hotfire_service.telemetry import Telemetry
 
 _log = structlog.get_logger("hotfire.service")
 
 
 class LogInterceptor(grpc.aio.ServerInterceptor):
-    """The outermost interceptor."""
+    """The outermost interceptor.
+
+    Args:
+        telemetry: Counts the calls.
+    """
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
 
     async def intercept_service(
         self,
@@ -31,6 +39,7 @@ class LogInterceptor(grpc.aio.ServerInterceptor):
         method = handler_call_details.method
         if handler is None or not is_ours(method):
             return handler
+        name = method.rpartition("/")[2]
 
         @asynccontextmanager
         async def logged(context: Any) -> AsyncIterator[None]:
@@ -41,18 +50,23 @@ class LogInterceptor(grpc.aio.ServerInterceptor):
             peer = context.peer()
             cancelled = True
             try:
-                yield
+                with self._telemetry.in_progress(name):
+                    yield
                 cancelled = False
             except Exception:
                 cancelled = False
                 raise
             finally:
+                seconds = time.monotonic() - started
+                code = "CANCELLED" if cancelled else _code(context)
+                self._telemetry.ended(name, code, seconds)
                 _log.info(
                     "call",
-                    method=method.rpartition("/")[2],
+                    method=name,
                     tenant=call.tenant.get(),
-                    code="CANCELLED" if cancelled else _code(context),
-                    ms=round((time.monotonic() - started) * 1000, 1),
+                    caller=call.caller.get(),
+                    code=code,
+                    ms=round(seconds * 1000, 1),
                     peer=peer,
                 )
 

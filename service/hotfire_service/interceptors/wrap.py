@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -35,12 +36,17 @@ def _single(behaviour: Any, around: Around) -> Any:
 def _streaming(behaviour: Any, around: Around) -> Any:
     async def run(request: Any, context: Any) -> AsyncIterator[Any]:
         async with around(context):
-            async for response in behaviour(request, context):
+            responses = behaviour(request, context)
+            if inspect.isawaitable(responses):
+                # The other way to write such a handler, as health's Watch is: it writes to the context by itself.
+                await responses
+                return
+            async for response in responses:
                 yield response
 
     return run
 
 
 def is_ours(method: str) -> bool:
-    """A method of PreflightService; health and reflection are left alone."""
+    """A method of PreflightService, and not of health or reflection."""
     return method.startswith("/hotfire.")

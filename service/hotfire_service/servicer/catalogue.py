@@ -63,9 +63,9 @@ class Catalogue:
             libraries={name: metadata.version(name) for name in _LIBRARIES},
             allowed_roots=settings.allowed_roots,
             features={
-                "auth": bool(settings.all_tokens),
+                "auth": settings.wants_token,
                 "hub_access": settings.hub_access,
-                "reflection": settings.reflection,
+                "reflection": settings.reflection != "off",
                 "remote_code": settings.remote_code,
                 "tls": settings.uses_tls,
                 "paths": bool(settings.allowed_roots),

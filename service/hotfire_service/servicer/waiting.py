@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from hotfire.v1 import preflight_service_pb2 as service_pb2
+from hotfire_service import context as call
 from hotfire_service import errors
 from hotfire_service.admission import Violations, check_shape, preflight_key
 from hotfire_service.servicer.deps import Deps
@@ -49,7 +50,7 @@ class Waiting:
                 if state in records.TERMINAL or left_s <= 0:
                     preflight = await present(self.deps, key)
                     return service_pb2.WaitPreflightResponse(preflight=preflight)
-                self._raise_if_stopping()
+                self._raise_if_over()
                 await _wait(changed, min(left_s, _LOOK_AGAIN_S))
 
     async def WatchPreflight(  # noqa: N802
@@ -87,7 +88,7 @@ class Waiting:
                         yield event.response
                         return
                     yield event.response
-                self._raise_if_stopping()
+                self._raise_if_over()
                 if events:
                     continue
                 if await ledger.state(key) in records.TERMINAL and cursor >= await ledger.last_cursor(key):
@@ -114,7 +115,8 @@ class Waiting:
         response.state.preflight.CopyFrom(preflight)
         return response
 
-    def _raise_if_stopping(self) -> None:
+    def _raise_if_over(self) -> None:
+        call.recheck.get()()
         if self.deps.stopping.is_set():
             raise errors.Unavailable(
                 "the service is stopping; connect again and go on from your last cursor",

@@ -187,7 +187,7 @@ class Ledger:
     # --- Workers ------------------------------------------------------------------------------------------
 
     def worker_heartbeat(self, record: Mapping[str, Any]) -> None:
-        """Says that this worker is alive; call it every `worker_ttl_s / 3`.
+        """Says that this worker is alive; call it every `worker_ttl_s / 4`.
 
         Args:
             record: {"worker", "pool", "device", "num_devices_per_slot", "slots", "busy", "versions", "pid",

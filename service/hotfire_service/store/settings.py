@@ -38,8 +38,8 @@ class StoreSettings(BaseSettings):
     """A worker that does not renew its claim for so long has lost it."""
     max_attempts: int = Field(default=3, ge=1)
     """Runs of one preflight that may end in a lost worker; then it is FAILED."""
-    worker_ttl_s: float = Field(default=30.0, gt=0)
-    """A worker without a heartbeat for so long is not alive."""
+    worker_ttl_s: float = Field(default=12.0, gt=0)
+    """A worker without a heartbeat (one every 3 s) for so long is not alive: `ListPools` counts it no more."""
     pool_memory_s: float = Field(default=7 * 86400.0, gt=0)
     """A pool without any live worker for so long is forgotten."""
     max_time_budget_s: float = Field(default=1800.0, gt=0)

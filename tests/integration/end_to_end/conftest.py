@@ -14,6 +14,7 @@ from hotfire_service.store import StoreSettings
 # pytest's importlib mode does not make them importable.
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "workers"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "service"))
 
 from stack_helpers import Command, ServiceProcess, Stack
 from worker_helpers import EXAMPLES, WorkerProcess

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import re
@@ -19,7 +20,8 @@ from hotfire import Client
 from hotfire.render import progress
 from hotfire.v1 import preflight_pb2
 from hotfire.v1 import preflight_service_pb2 as service_pb2
-from hotfire_service.store import StoreSettings
+from hotfire_service.store import AsyncLedger, StoreSettings
+from hotfire_service.store.keys import DEFAULT_TENANT, key_id
 
 _PYTHON = sys.executable
 _STAMP = re.compile(r"^\[ *[\d.]+s\] ", re.MULTILINE)
@@ -37,6 +39,7 @@ class ServiceProcess:
     roots: list[Path]
     pools: list[str] = field(default_factory=list)
     address: str = "127.0.0.1:0"
+    env: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[str] | None = None
 
     def start(self) -> ServiceProcess:
@@ -49,10 +52,11 @@ class ServiceProcess:
             "HOTFIRE_SERVICE_POOLS": ":".join(self.pools),
             "HOTFIRE_SERVICE_SWEEP_S": "0.5",
         }
+        host, _, port = self.address.rpartition(":")
         with (self.folder / "service.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [_PYTHON, "-m", "hotfire_service", "--port", self.address.rpartition(":")[2]],
-                env=env,
+                [_PYTHON, "-m", "hotfire_service", "--host", host, "--port", port],
+                env=env | self.env,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -201,33 +205,36 @@ class Stack:
 
     def events(self, name: str) -> list[service_pb2.WatchPreflightResponse]:
         """The ledger's events, straight from the store: no service, no client in between."""
-        import asyncio
-
-        from hotfire_service.store import AsyncLedger
-        from hotfire_service.store.keys import DEFAULT_TENANT, key_id
-
-        async def read() -> list[service_pb2.WatchPreflightResponse]:
-            ledger = AsyncLedger.connect(self.store)
-            found: list[service_pb2.WatchPreflightResponse] = []
-            key, cursor = key_id(DEFAULT_TENANT, name), 0
-            while True:
-                events, has_gap = await ledger.events_after(key, cursor)
-                assert not has_gap
-                if not events:
-                    break
-                for event in events:
-                    if event.is_terminal:
-                        event.response.state.preflight.CopyFrom(await ledger.get(key))
-                    found.append(event.response)
-                cursor = events[-1].cursor
-            await ledger.aclose()
-            return found
-
-        return asyncio.run(read())
+        return stored_events(self.store, name)
 
     def lines(self, name: str) -> list[str]:
         """What a watching command must say: one line an event."""
         return [line for event in self.events(name) if (line := progress.describe(event))]
+
+
+def stored_events(
+    store: StoreSettings, name: str, tenant: str = DEFAULT_TENANT
+) -> list[service_pb2.WatchPreflightResponse]:
+    """The ledger's events of a preflight."""
+
+    async def read() -> list[service_pb2.WatchPreflightResponse]:
+        ledger = AsyncLedger.connect(store)
+        found: list[service_pb2.WatchPreflightResponse] = []
+        key, cursor = key_id(tenant, name), 0
+        while True:
+            events, has_gap = await ledger.events_after(key, cursor)
+            assert not has_gap
+            if not events:
+                break
+            for event in events:
+                if event.is_terminal:
+                    event.response.state.preflight.CopyFrom(await ledger.get(key))
+                found.append(event.response)
+            cursor = events[-1].cursor
+        await ledger.aclose()
+        return found
+
+    return asyncio.run(read())
 
 
 def event_lines(said: str) -> list[str]:

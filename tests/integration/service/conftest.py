@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 
 import grpc.aio
 import pytest
@@ -15,6 +17,9 @@ from hotfire.v1.preflight_service_pb2_grpc import PreflightServiceStub
 from hotfire_service.server import Server
 from hotfire_service.settings import ServiceSettings
 from hotfire_service.store import AsyncLedger, Ledger, StoreSettings
+
+# pytest's importlib mode does not make them importable.
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture

@@ -230,6 +230,13 @@ def test_watchers_that_leave_at_any_moment_do_no_harm(service, store_settings, t
         (["--config", "/nowhere.toml"], {}, "/nowhere.toml"),
         (["--host", "192.0.2.1"], {"HOTFIRE_SERVICE_ALLOW_INSECURE": "true"}, "cannot listen on 192.0.2.1:0"),
         ([], {"HOTFIRE_SERVICE_MAX_RANKS": "many"}, "max_ranks"),
+        (["--tokens-file", "/nowhere.toml"], {}, "/nowhere.toml"),
+        (["--tls-cert-file", "/no.pem"], {}, "go together"),
+        (["--tls-cert-file", "/no.pem", "--tls-key-file", "/no.key"], {}, "/no.pem"),
+        (["--tls-client-ca-file", "/no.pem"], {}, "needs tls_cert_file"),
+        (["--metrics-address", "9464"], {}, "HOST:PORT"),
+        (["--metrics-address", "192.0.2.1:0"], {}, "cannot listen on 192.0.2.1:0"),
+        ([], {"HOTFIRE_SERVICE_REFLECTION": "ajar"}, "reflection"),
         ([], {"HOTFIRE_STORE_LEASE_S": "-1"}, "lease_s"),
         (["--redis-url", "foo://bar"], {}, "redis_url"),
     ],
@@ -241,3 +248,54 @@ def test_wrong_settings_are_one_line_and_exit_2(store_settings, flags, environme
     assert output == ""
     assert text in errors
     assert "Traceback" not in errors
+
+
+def test_beyond_loopback_without_protection_only_with_a_loud_flag(store_settings):
+    process = start(store_settings, "--host", "0.0.0.0", "--allow-insecure")
+    assert process.stdout.readline().startswith("hotfire-service ready on 0.0.0.0:")
+    process.terminate()
+    _, log = process.communicate(timeout=20)
+    (warning,) = [json.loads(line) for line in log.splitlines() if "INSECURE" in line]
+    assert warning["level"] == "warning"
+    assert "can be reached from other machines" in warning["why"]
+
+
+def test_a_wrong_token_setting_is_not_repeated(store_settings):
+    environment = {
+        "HOTFIRE_SERVICE_TOKENS": '{"Team A": "my-own-token"}',
+        "HOTFIRE_SERVICE_TOKEN": "another-token",
+    }
+    process = start(store_settings, "--host", "0.0.0.0", **environment)
+    output, errors = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert "tenant name" in errors
+    assert "token" not in (output + errors).replace("tokens", "")
+
+
+def test_a_token_made_by_the_command_lets_in(store_settings, tmp_path):
+    path = tmp_path / "tokens.toml"
+    made = subprocess.run(
+        [sys.executable, "-m", "hotfire", "serve", "token", "new", "--file", str(path), "--name", "ci"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    process = start(store_settings, "--tokens-file", str(path))
+    address = address_of(process)
+    try:
+        for token, code in ((made.stdout.strip(), 0), ("hotfire_another", 2)):
+            done = subprocess.run(
+                [sys.executable, "-m", "hotfire", "list", "--server", address, "--token", token],
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
+            assert done.returncode == code, done.stderr
+            assert token not in done.stdout + done.stderr
+    finally:
+        process.terminate()
+        _, log = process.communicate(timeout=20)
+    callers = [json.loads(line).get("caller") for line in log.splitlines() if '"call"' in line]
+    assert callers == ["ci", ""]
+    assert made.stdout.strip() not in log

@@ -49,6 +49,7 @@ class WorkerProcess:
     store: StoreSettings
     folder: Path
     env: dict[str, str] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -67,7 +68,7 @@ class WorkerProcess:
         }
         with (self.folder / "worker.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "hotfire_workers", "--no-setup"],
+                [sys.executable, "-m", "hotfire_workers", "--no-setup", *self.flags],
                 env=env | self.env,
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,

@@ -1,9 +1,7 @@
 import grpc
-import pytest
 from google.rpc import error_details_pb2
 
 from hotfire_service import errors
-from hotfire_service.interceptors.auth import TokenTable
 from hotfire_service.interceptors.errors import as_service_error
 from hotfire_service.store.errors import NotFoundError, StoreUnavailable
 
@@ -43,13 +41,3 @@ def test_surprise_is_internal_without_its_text():
     assert error.code is grpc.StatusCode.INTERNAL
     assert "secret" not in error.message
     assert error.metadata["correlation_id"] in error.message
-
-
-def test_tokens():
-    table = TokenTable({"default": "aaaaaaaa", "team-a": "bbbbbbbb"})
-    assert table.tenant_of("Bearer aaaaaaaa") == "default"
-    assert table.tenant_of("bearer bbbbbbbb") == "team-a"
-    for given in (None, "", "Bearer", "Bearer cccccccc", "Basic aaaaaaaa", "aaaaaaaa"):
-        with pytest.raises(errors.Unauthenticated):
-            table.tenant_of(given)
-    assert TokenTable({}).tenant_of(None) == "default"
