@@ -17,6 +17,7 @@ from typing import Any
 from hotfire_service.store import ArtifactStore, Ledger, StoreError, StoreSettings
 from hotfire_workers.environment import WorkerFacts
 from hotfire_workers.library_sets import read_sets
+from hotfire_workers.probe import ALIVE
 from hotfire_workers.runner.base import Runner, RunnerError
 from hotfire_workers.runner.service import WarmService
 from hotfire_workers.runner.shelf import LibraryRunner, Shelf
@@ -133,6 +134,8 @@ class Station:
 
     def heartbeat(self) -> None:
         """Tells the ledger that this worker is alive. A Redis that is away is no reason to stop."""
+        # First, and whatever becomes of the rest: `hotfire_workers.probe` looks at its age.
+        self._locks.touch(ALIVE)
         record = {
             "worker": self.name,
             "pool": self.settings.pool,
