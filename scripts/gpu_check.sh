@@ -25,11 +25,14 @@ pack() {
 run() {
   local wheels=$here/../wheels venv=$here/../venv figures=$here/../figures.json
   if [ ! -x "$venv/bin/python" ]; then
-    # The machine's own torch is seen, if it has one: what is installed there is not installed again.
-    "$PYTHON" -m venv --system-site-packages "$venv"
-    "$venv/bin/python" -m pip install -q --no-index --find-links "$wheels" hotfire'[worker]' "${tools[@]}"
+    # An environment on top of $PYTHON's, venv or not: what is there is used, and is not installed again.
+    "$PYTHON" -m venv "$venv"
+    "$PYTHON" -c 'import sys; print(*(f"import site; site.addsitedir({p!r})" for p in sys.path if "-packages" in p), sep="\n")' \
+      > "$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/training.pth"
+    "$venv/bin/python" -m pip install -q --no-index --find-links "$wheels" 'hotfire[worker]' "${tools[@]}"
+    "$venv/bin/python" -m pip install -q --no-index --find-links "$wheels" --no-deps --force-reinstall hotfire
     "$venv/bin/python" -c 'import torch, deepspeed, transformers, accelerate, peft' 2> /dev/null ||
-      "$venv/bin/python" -m pip install -q --no-index --find-links "$wheels" hotfire'[worker,train]'
+      "$venv/bin/python" -m pip install -q --no-index --find-links "$wheels" 'hotfire[train]'
   fi
   rm -f "$figures"
   export HOTFIRE_CACHE_DIR=${HOTFIRE_CACHE_DIR:-$here/../cache} HOTFIRE_GPU_FIGURES=$figures TOKENIZERS_PARALLELISM=false

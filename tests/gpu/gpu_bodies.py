@@ -303,11 +303,7 @@ def check_peak_against_forecast(bench: Bench) -> bool:
 
 
 def device_files(pid: int) -> list[str]:
-    """What a process holds open of an NVIDIA driver: any of it, and it has been initialised there."""
-    return sorted({f.path for f in psutil.Process(pid).open_files()} | set(_links(pid)))
-
-
-def _links(pid: int) -> list[str]:
+    """What a process holds open of an NVIDIA driver. Its `nvidia-uvm`: a context was made there."""
     found = []
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         try:
@@ -327,7 +323,7 @@ def check_parent_is_clean(bench: Bench) -> None:
         assert len(health["threads"]) == 1, health["threads"]
         pid = health["pid"]
         assert psutil.Process(pid).num_threads() == 1
-        assert [path for path in _links(pid) if "uvm" in path] == []
+        assert [path for path in device_files(pid) if "uvm" in path] == []
         trial = bench.run(ds_config(2, "bf16"), "DEEPSPEED")
         assert trial.completed, trial.error
     bench.figures["warm trial, seconds"] = round(trial.seconds or 0.0, 2)
