@@ -1,6 +1,6 @@
 """What the GPU tests do. Every body takes a `Bench`, and runs on a CPU too: that is how it is known to run at all.
 
-`tests/gpu/` runs them on CUDA with NCCL, `tests/integration/gpu_on_cpu/` on a CPU with gloo.
+`tests/gpu/` runs them on CUDA with NCCL, `tests/integration/train_loops/test_gpu_bodies.py` on a CPU with gloo.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,15 +20,11 @@ from hotfire_workers.slots import find_slots
 from hotfire_workers.train.imports import default_cache_dir
 
 
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    folder = tmp_path_factory.mktemp("gpu-on-cpu")
+@pytest.fixture
+def bench(warm: WarmService, tmp_path: Path) -> Bench:
     cache = default_cache_dir()
     settings = WorkerSettings(device="cpu", cache_dir=cache, allowed_roots=[str(bodies.EXAMPLES)])
-    subprocess.run([sys.executable, "-m", "hotfire_workers.train.setup"], check=True)  # 0.1 s when done
-    with WarmService("gpu-on-cpu", cache) as service:
-        service.wait_ready()
-        yield Bench(folder, service, find_slots(settings)[0], settings)
+    return Bench(tmp_path, warm, find_slots(settings)[0], settings)
 
 
 def test_one_case_of_the_matrix(bench: Bench) -> None:
