@@ -29,6 +29,7 @@ _log = logging.getLogger("hotfire.worker")
 _LIBRARIES = ("torch", "deepspeed", "transformers", "accelerate", "peft")
 _MAX_NAMES = 64
 _WARM_PATIENCE_S = 60.0
+_LOOK_S = 0.2
 
 
 class SharedFlag:
@@ -67,6 +68,7 @@ class Station:
         self.stopping = SharedFlag()
         self._locks = SlotLocks(settings.cache_dir / "run" / f"worker-{os.getpid()}", len(self.slots))
         self._ledger: tuple[int, Ledger] | None = None
+        self._reported_versions: dict[str, str] = {}
 
     # --- In the main process ------------------------------------------------------------------------------
 
@@ -143,7 +145,7 @@ class Station:
             "num_devices_per_slot": max(1, len(self.slots[0].gpus)),
             "slots": len(self.slots),
             "busy": self._locks.num_held(),
-            "versions": {**self.versions, **self._offered_versions},
+            "versions": {**self.versions, **self._training_versions(), **self._offered_versions},
             "pid": os.getpid(),
             "host": self.host,
         }
@@ -199,6 +201,13 @@ class Station:
                 return health
             time.sleep(0.1)
         return {}
+
+    def _training_versions(self) -> dict[str, str]:
+        """What the warm process reports of a training environment of its own; nothing until it has imported."""
+        if not self._reported_versions and self.settings.python and self.settings.launcher == "warm":
+            health = self.services[0].health(_LOOK_S) if self.services else None
+            self._reported_versions = dict((health or {}).get("versions") or {})
+        return self._reported_versions
 
     @property
     def versions(self) -> dict[str, str]:
