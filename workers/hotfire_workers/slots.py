@@ -129,6 +129,11 @@ class SlotLocks:
             return
         raise RuntimeError(f"all {self._count} slots are in use")
 
+    def touch(self, name: str) -> None:
+        """Marks the time in a file of this folder. A full or read-only disk is told elsewhere."""
+        with contextlib.suppress(OSError):
+            (self._folder / name).touch()
+
     def remove(self) -> None:
         """Deletes the folder: the worker has stopped."""
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -17,6 +17,7 @@ from typing import Any
 from hotfire_service.store import ArtifactStore, Ledger, StoreError, StoreSettings
 from hotfire_workers.environment import WorkerFacts
 from hotfire_workers.library_sets import read_sets
+from hotfire_workers.probe import ALIVE
 from hotfire_workers.runner.base import Runner, RunnerError
 from hotfire_workers.runner.service import WarmService
 from hotfire_workers.runner.shelf import LibraryRunner, Shelf
@@ -72,6 +73,7 @@ class Station:
         self.stopping = SharedFlag()
         self._locks = SlotLocks(settings.cache_dir / "run" / f"worker-{os.getpid()}", len(self.slots))
         self._ledger: tuple[int, Ledger] | None = None
+        self._reported_versions: dict[str, str] = {}
 
     # --- In the main process ------------------------------------------------------------------------------
 
@@ -162,6 +164,8 @@ class Station:
 
     def heartbeat(self) -> None:
         """Tells the ledger that this worker is alive. A Redis that is away is no reason to stop."""
+        # First, and whatever becomes of the rest: `hotfire_workers.probe` looks at its age.
+        self._locks.touch(ALIVE)
         busy = self.beat()
         record = {
             "worker": self.name,
@@ -170,7 +174,7 @@ class Station:
             "num_devices_per_slot": max(1, len(self.slots[0].gpus)),
             "slots": len(self.slots),
             "busy": busy,
-            "versions": {**self.versions, **self._offered_versions},
+            "versions": {**self.versions, **self._training_versions(), **self._offered_versions},
             "pid": os.getpid(),
             "host": self.host,
         }
@@ -227,6 +231,13 @@ class Station:
                 return health
             time.sleep(0.1)
         return {}
+
+    def _training_versions(self) -> dict[str, str]:
+        """What the warm process reports of a training environment of its own; nothing until it has imported."""
+        if not self._reported_versions and self.settings.python and self.settings.launcher == "warm":
+            health = self.services[0].health(_LOOK_S) if self.services else None
+            self._reported_versions = dict((health or {}).get("versions") or {})
+        return self._reported_versions
 
     @property
     def versions(self) -> dict[str, str]:

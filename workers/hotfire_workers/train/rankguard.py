@@ -12,7 +12,7 @@ import signal
 from pathlib import Path
 from typing import IO
 
-from hotfire_workers.train import processes
+from hotfire_workers.train import nccl, processes
 
 AGENT_PID = "HOTFIRE_AGENT_PID"
 """Environment variable with the process id of the elastic agent, the ranks' parent."""
@@ -51,7 +51,8 @@ def guard_rank(run_dir: str | Path | None = None) -> None:
     """Do all of it.
 
     Args:
-        run_dir: The trial's folder. Given: stacks on request go to `stacks/rank{r}.txt` below it.
+        run_dir: The trial's folder. Given: stacks on request go to `stacks/rank{r}.txt` below it, and what NCCL has
+            to say beside it.
     """
     agent = os.environ.get(AGENT_PID)
     # torch sets SIGINT as the death signal of a forked rank; a later call replaces it.
@@ -59,4 +60,6 @@ def guard_rank(run_dir: str | Path | None = None) -> None:
     default_signals()
     volunteer_for_oom()
     if run_dir is not None:
+        if nccl.is_wanted():
+            nccl.apply(run_dir)
         stacks_on_signal(Path(run_dir) / "stacks" / f"rank{os.environ.get('RANK', '0')}.txt")

@@ -66,7 +66,14 @@ def preload_ops(environment: Environment, also_look_at: list[Path]) -> dict[str,
 
 
 def take_one_step() -> None:
-    """Forward, backward, clip and AdamW of a tiny GLM: first uses are slow. No process group."""
+    """Forward, backward, clip and AdamW of a tiny GLM: first uses are slow. No process group.
+
+    CPU only. Where torch sees a GPU, the first `backward` of a process starts one autograd thread per GPU, and
+    `AdamW.step` asks for the current stream (torch 2.13, optim/optimizer.py,
+    `_accelerator_graph_capture_health_check`): after either, this process must not be forked.
+    """
+    if os.environ.get("DS_ACCELERATOR", "cpu") != "cpu":
+        return
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 

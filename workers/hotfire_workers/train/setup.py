@@ -10,8 +10,10 @@ import, so that the warm process imports it for them.
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import contextlib
 import json
+import multiprocessing
 import os
 import signal
 import sys
@@ -79,6 +81,18 @@ def build(environment: Environment, builders: tuple[str, ...]) -> dict[str, str 
             built[builder.name] = f"{type(error).__name__}: {error}"
             _say(f"could not build {builder.name}: {error}")
     return built
+
+
+def build_apart(environment: Environment, builders: tuple[str, ...]) -> dict[str, str | None]:
+    """`build`; for an accelerator in a process of its own.
+
+    A builder asks the GPU for its architecture, and a process with a CUDA context cannot fork the rehearsals.
+    """
+    if not builders or os.environ.get("DS_ACCELERATOR", "cpu") == "cpu":
+        return build(environment, builders)
+    context = multiprocessing.get_context("fork")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(build, environment, builders).result()
 
 
 def learn_imports(environment: Environment) -> list[str]:
@@ -209,7 +223,7 @@ def run(cache_dir: str | None, *, ops: str = "comm", force: bool = False, unlock
         builders = tuple(name for name in builders if name not in COMM_OPS)  # NCCL has no use for it
     processes.become_subreaper()
     imports.import_all(imports.BASE, required=True)
-    built = build(environment, builders)
+    built = build_apart(environment, builders)
     imports.import_everything(environment)
     failures = learn_imports(environment)
     for failure in failures:

@@ -14,6 +14,7 @@ reported as what they are.
     {"same_rows": {"rank": 1}}
     {"die": {"rank": 1, "step": 2, "how": "raise" | "kill" | "exit" | "segv"}}
     {"hang": {"rank": 1, "step": 2}}
+    {"memory_limit": {"bytes": 500000000}}
 
 Every fault takes `rank` (else all ranks), `step` (that attempt only, from 1), `from_step` (from there on) and
 `when`: {pointer into the trial's DeepSpeed config: value}, such as {"zero_optimization/overlap_comm": true}.
@@ -37,6 +38,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from hotfire_workers.train.loops.faults import memory
 from hotfire_workers.train.loops.faults.gradients import LostBucket, StaleGradient, clip_alone
 from hotfire_workers.train.probes.layout import Layout
 
@@ -75,6 +77,11 @@ class Faults:
     def data_rank(self) -> int:
         """Whose rows this rank gets."""
         return 0 if "same_rows" in self._spec else self._rank
+
+    def limit_memory(self, device: torch.device) -> None:
+        """Makes the device smaller, before the model is built."""
+        if (fault := self._spec.get("memory_limit")) is not None:
+            memory.limit_memory(device, int(fault["bytes"]))
 
     def before_micro_batch(self, step: int, micro_batch: int) -> None:
         """Dies or hangs, if that is due at this step's first micro-batch."""
