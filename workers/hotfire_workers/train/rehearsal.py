@@ -96,6 +96,18 @@ def take_one_step() -> None:
     optimizer.step()
 
 
+def build_conversion_mapping() -> None:
+    """Build transformers' table of how the checkpoints of each architecture are renamed.
+
+    `from_pretrained` builds it anew in every process, for all architectures, some 2,000 regular expressions: most of
+    what loading a small model costs (transformers 5.23, conversion_mapping.py). Older versions have none.
+    """
+    with contextlib.suppress(ImportError, AttributeError):
+        from transformers import conversion_mapping
+
+        conversion_mapping.get_checkpoint_conversion_mapping("")
+
+
 def threads() -> list[str]:
     """Names of this process's OS threads. `threading.active_count()` would see only Python's."""
     return [task.joinpath("comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]

@@ -63,6 +63,7 @@ def warm_up(cache_dir: str | None, warmth: str) -> dict[str, Any]:
         facts |= imports.import_everything(environment)
         facts |= rehearsal.preload_ops(environment, user_places)
         rehearsal.take_one_step()
+        rehearsal.build_conversion_mapping()
     else:
         # torch._guards: the agent's log formatter imports it (and sympy) when a rank fails.
         imports.import_all(["torch", "torch._guards", "hotfire_workers.train.elastic"], required=True)
