@@ -75,8 +75,10 @@ def _reduced(config: dict[str, Any], pointer: str) -> dict[str, Any]:
     top = pointer.split("/")[1]
     result: dict[str, Any] = {"train_micro_batch_size_per_gpu": 1, "optimizer": copy.deepcopy(_OPTIMIZER)}
     result[top] = copy.deepcopy(at(config, "/" + top))
-    if top == "flops_profiler" and "profile_step" not in pointer and isinstance(result[top], dict):
-        result[top]["profile_step"] = 1  # within the steps that are taken
+    if top == "flops_profiler" and isinstance(result[top], dict):
+        result[top].pop("output_file", None)  # the file of somebody else's job
+        if "profile_step" not in pointer:
+            result[top]["profile_step"] = 1  # within the steps that are taken
     if top == "optimizer" and str(result[top].get("type")).lower() in ("adam", "adamw"):
         # The kernels of FusedAdam and CPUAdam are not built here; torch's takes the same numbers.
         result[top].setdefault("params", {})["torch_adam"] = True

@@ -144,7 +144,7 @@ def _below_stage(evidence: Evidence, config: dict[str, Any], zero: dict[str, Any
         device = zero[name].get("device", "none") if isinstance(zero.get(name), dict) else "none"
         if device in ("none", "auto") or (name == "offload_optimizer" and stage > 0):
             continue
-        told = True
+        told = told or name == "offload_param"
         wanted = "stage 3" if name == "offload_param" else "a stage of 1 to 3"
         yield Finding(
             message=f'zero_optimization.{name} ("{device}") has no effect at stage {stage}: it needs {wanted}.',
@@ -158,7 +158,7 @@ def _below_stage(evidence: Evidence, config: dict[str, Any], zero: dict[str, Any
                 )
             ],
         )
-    if stage > 0 or not told:  # at stage 0 the whole section lies idle: once is enough
+    if stage > 0 or not told:  # at stage 0 the whole section lies idle: one key of stage 3 is enough
         yield from _stage3_keys(evidence, zero, stage)
 
 
