@@ -203,6 +203,8 @@ def page(rows: Sequence[Compared], measured: Sequence[Measured], where: str, sec
             "\n".join(trials(measured)),
             _PROVES,
         ]
+    else:
+        parts.append(_NOT_MEASURED)
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
@@ -222,6 +224,12 @@ figure has the largest module in fp32 besides; its host figure is 16 bytes a par
 accelerate's is the peak that `accelerate estimate-memory` prints for training in bfloat16 on one GPU: the largest of
 model, gradients, optimizer and step, not their sum. None of the two knows activations, buckets, adapters, 8-bit
 optimizers, micro-batch, length or checkpointing.
+"""
+
+_NOT_MEASURED = """
+## Measured peaks
+
+None: this page was made with `--no-trials`.
 """
 
 _PROVES = """
