@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 import torch
 
+from hotfire_workers.runner.causes import is_out_of_memory
 from hotfire_workers.train.loops.batches import RepeatedRows
 from hotfire_workers.train.loops.faults import Faults
 
@@ -60,3 +63,15 @@ def test_a_rank_with_the_rows_of_rank_0() -> None:
     # Micro-batches of 2: rank 1's second batch of the job is at 2 and 3, rank 0's at 0 and 1.
     shifted = RepeatedRows(rows, 16, shift=2 * (0 - 1))
     assert [shifted[i]["row"] for i in (2, 3, 6, 7)] == [1, 2, 5, 6]
+
+
+def test_a_rank_with_less_memory_cannot_allocate() -> None:
+    code = (
+        "import torch; from hotfire_workers.train.loops.faults import Faults; "
+        "Faults({'memory_limit': {'bytes': 100_000_000}}, 0).before_micro_batch(1, 1); "
+        "kept = torch.ones(10_000_000 // 4); torch.ones(400_000_000 // 4)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert is_out_of_memory("RuntimeError", done.stderr.strip().splitlines()[-1]), done.stderr
+    assert "400000000" in done.stderr

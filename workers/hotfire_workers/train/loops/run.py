@@ -69,7 +69,6 @@ def run_loop(request: TrialRequest, rank: int, world_size: int, writer: EventWri
                 writer.note(note)
         set_seed(request.seed)
     memory = MemoryProbe(device)
-    context.faults.limit_memory(device)
     try:
         _run(context, rows)
     finally:

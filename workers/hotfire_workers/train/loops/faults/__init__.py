@@ -14,7 +14,7 @@ reported as what they are.
     {"same_rows": {"rank": 1}}
     {"die": {"rank": 1, "step": 2, "how": "raise" | "kill" | "exit" | "segv"}}
     {"hang": {"rank": 1, "step": 2}}
-    {"memory_limit": {"bytes": 500000000}}
+    {"memory_limit": {"bytes": 500000000}}   beyond what the rank holds at its first micro-batch
 
 Every fault takes `rank` (else all ranks), `step` (that attempt only, from 1), `from_step` (from there on) and
 `when`: {pointer into the trial's DeepSpeed config: value}, such as {"zero_optimization/overlap_comm": true}.
@@ -78,15 +78,12 @@ class Faults:
         """Whose rows this rank gets."""
         return 0 if "same_rows" in self._spec else self._rank
 
-    def limit_memory(self, device: torch.device) -> None:
-        """Makes the device smaller, before the model is built."""
-        if (fault := self._spec.get("memory_limit")) is not None:
-            memory.limit_memory(device, int(fault["bytes"]))
-
     def before_micro_batch(self, step: int, micro_batch: int) -> None:
-        """Dies or hangs, if that is due at this step's first micro-batch."""
+        """Dies, hangs or runs short, if that is due at this step's first micro-batch."""
         if micro_batch != 1:
             return
+        if step == 1 and (fault := self._due("memory_limit", step)):
+            memory.limit_growth(int(fault["bytes"]))
         if fault := self._due("die", step):
             _die(str(fault.get("how", "raise")))
         if self._due("hang", step):
