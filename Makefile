@@ -9,12 +9,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 test test-all bench: export TORCH_EXTENSIONS_DIR ?= $(CURDIR)/.cache/torch_extensions
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help venv extensions demo test test-all lint types stubs gen bench clean
+.PHONY: help venv extensions demo test test-all test-gpu lint types stubs gen bench clean
 
 help:
 	@echo "make demo      set up and run a real preflight of a broken GLM-4 fine-tune"
 	@echo "make test      set up, lint, types, tests"
 	@echo "make test-all  the same with the slow tests"
+	@echo "make test-gpu  the trials on this machine's GPUs"
 	@echo "make lint | types | gen | bench | venv | clean"
 
 venv: $(VENV)/.installed
@@ -60,6 +61,10 @@ test: lint types extensions
 
 test-all: lint types extensions
 	$(BIN)/python -m pytest -m "not gpu"
+
+# The trials on this machine's GPUs; skipped with a reason where there is none (docs/gpu-check.md).
+test-gpu: venv
+	$(BIN)/python -m pytest -m gpu -rs tests/gpu
 
 demo: venv extensions
 	$(BIN)/python scripts/demo.py
