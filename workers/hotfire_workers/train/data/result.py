@@ -14,6 +14,7 @@ from hotfire_workers.train.data.sampling import Kept, Selection, comparison, dis
 
 _MAX_VIEWED_TOKENS = 400_000
 """Of the rows that can be shown. What an ordinary trial takes fits in."""
+_ATTEMPTS = 5
 _NUM_TRIAL_ROWS = 64
 """Rows that are compared with the whole sample, where it is not known how many trials take."""
 
@@ -63,7 +64,14 @@ class Result:
         return PreparedSample(
             evidence=self.evidence,
             batch_rows=lines,
-            views=self._views([by_row[number] for number in _rows_of(lines)], chosen),
+            # Steps whose update is skipped are repeated with the rows that follow, up to five times as many.
+            views=self._views(
+                [
+                    by_row[n]
+                    for n in _rows_of(lines[: _ATTEMPTS * (request.num_trial_rows or _NUM_TRIAL_ROWS)])
+                ],
+                chosen,
+            ),
             texts=texts,
         )
 
