@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--only warm,probes,submit] [--quick]`: prints; never judges a time."""
+"""`python -m benchmarks [--only warm,probes,submit,rows] [--quick]`: prints; never judges a time."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import sys
 # Before anything imports DeepSpeed or tokenizers.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from benchmarks import probes, submit, warm
+from benchmarks import probes, rows, submit, warm
 from benchmarks.bed import BenchError
 from hotfire.errors import HotfireError
 from hotfire_workers.runner.base import RunnerError
 
-PARTS = {"warm": warm.main, "probes": probes.main, "submit": submit.main}
+PARTS = {"warm": warm.main, "probes": probes.main, "submit": submit.main, "rows": rows.main}
 _LIBRARIES = ("torch", "deepspeed", "transformers", "accelerate")
 
 

@@ -13,7 +13,7 @@ from hotfire.rules.evidence import DataEvidence, PreparedRow, PrepareRequest, Re
 from hotfire_workers.train.data.encode import Encoded, Encoder
 from hotfire_workers.train.data.family import template_facts
 from hotfire_workers.train.data.formats import Item, Layout, RowError, layout_of
-from hotfire_workers.train.data.guard import memory_limit
+from hotfire_workers.train.data.guard import few_collections, memory_limit
 from hotfire_workers.train.data.measure import Measure, cut
 from hotfire_workers.train.data.media import Media
 from hotfire_workers.train.data.observe import Observer, expected_prefix
@@ -71,7 +71,7 @@ def prepare_sample(request: PrepareRequest, tokens: TokenFacts) -> PreparedSampl
     )
     preparation = _Preparation(request, tokens, evidence)
     try:
-        with memory_limit(_MEMORY_BYTES):
+        with memory_limit(_MEMORY_BYTES), few_collections():
             return preparation.run()
     except SampleError as error:
         evidence.read_error = str(error)

@@ -146,6 +146,9 @@ class Measure:
         ids, labels = encoded.input_ids, encoded.labels
         if ids.count(bos) == num_leading:
             return False
+        if encoded.answers is not None:  # labels of our own making: each is -100 or the id beside it
+            num_all, num_inside = ids.count(bos) - num_leading, labels[num_leading:].count(bos)
+            return num_inside > 0 and num_all - num_inside <= (0 if num_leading else 1)
         behind = [label for i, label in zip(ids[num_leading:], labels[num_leading:], strict=True) if i == bos]
         num_inside = sum(label != IGNORED for label in behind)
         # More than one outside of the answers: it begins every turn (SmolLM2's BOS is <|im_start|>).
