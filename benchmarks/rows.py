@@ -29,69 +29,12 @@ _ROUND_ROWS, _ROUND_ROWS_QUICK = 10_000, 1_000
 _ROUNDS = 7
 _BATCH_ROWS = 1000
 _TRAINING = {"assistant_only_loss": True, "max_length": 1024}
-_WORDS = [
-    "the",
-    "sea",
-    "is",
-    "wide",
-    "and",
-    "blue",
-    "nobody",
-    "knows",
-    "how",
-    "deep",
-    "it",
-    "was",
-    "until",
-    "a",
-    "ship",
-    "came",
-    "back",
-    "from",
-    "its",
-    "long",
-    "journey",
-    "with",
-    "charts",
-    "of",
-    "every",
-    "coast",
-    "and",
-    "a",
-    "list",
-    "of",
-    "winds",
-    "for",
-    "each",
-    "month",
-    "while",
-    "others",
-    "stayed",
-    "at",
-    "home",
-    "to",
-    "write",
-    "letters",
-    "about",
-    "trade",
-    "weather",
-    "prices",
-    "children",
-    "and",
-    "what",
-    "they",
-    "had",
-    "read",
-    "in",
-    "the",
-    "evening",
-    "by",
-    "the",
-    "light",
-    "of",
-    "one",
-    "lamp",
-]
+_TEXT = (
+    "the sea is wide and blue nobody knows how deep it was until a ship came back from its long journey with "
+    "charts of every coast and a list of winds for each month while others stayed at home to write letters about "
+    "trade weather prices children and what they had read in the evening by the light of one lamp"
+)
+_WORDS = _TEXT.split()
 
 
 def main(*, quick: bool) -> None:
