@@ -209,6 +209,12 @@ def test_a_row_that_was_cut_says_so(tmp_path: Path) -> None:
     assert len(view.tokens) == 40
     assert "cut from " in view.why
     assert " to 40 tokens" in view.why
+    assert "begins at token" not in view.why  # a part of the answer is still there
+    asked = chat("hello " * 60, "yes")
+    lost = prepare(tmp_path, [*CHATS, asked], {"max_length": 40, "assistant_only_loss": True})
+    (view,) = [view for view in lost.views if view.row == 31]
+    begins = next(r.first_supervised for r in lost.evidence.rows if r.row == 31)
+    assert view.why.endswith(f"(what is to be trained begins at token {begins + 1})")
     split = prepare(
         tmp_path, [*CHATS, long], {"packing": True, "max_length": 40, "packing_strategy": "bfd_split"}
     )

@@ -83,6 +83,7 @@ class UnknownRole(Rule):
                 "roles": dict(roles),
                 "rows": [row.row for row in refused[:20]],
                 "reason": refused[0].reason,
+                "first_characters": refused[0].excerpt,
                 "num_rows_read": data.num_rows_read,
             },
             fix=fix,

@@ -98,7 +98,8 @@ class Result:
     def _compare(self, run: list[Kept]) -> None:
         first, whole = distribution([kept.row for kept in run]), distribution(self.evidence.rows)
         self.evidence.extra["distribution"] = {"trial_rows": first, "all_rows": whole}
-        self.evidence.notes.append(comparison(first, whole))
+        if len(run) < len(self.evidence.rows):
+            self.evidence.notes.append(comparison(first, whole))
 
     def _views(self, order: list[Kept], chosen: dict[int, str]) -> list[Sample]:
         views: dict[int, Sample] = {}

@@ -55,6 +55,8 @@ def token_view(
     shown = list(zip(row.input_ids, row.labels, strict=True))[:_MAX_TOKENS]
     if row.num_tokens < row.num_tokens_untruncated:
         why += f"{', ' if why else ''}cut from {row.num_tokens_untruncated} to {row.num_tokens} tokens"
+        if not row.num_supervised and row.first_supervised is not None:
+            why += f" (what is to be trained begins at token {row.first_supervised + 1})"
     if len(row.input_ids) > _MAX_TOKENS:
         why = f"{why} (first {_MAX_TOKENS} of {len(row.input_ids)} tokens)"
     texts: list[str | None] = [*texts_of([i for i, _ in shown], decode)] if decode else [None] * len(shown)
