@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -107,9 +108,10 @@ def test_folders_of_data_from_afar_and_from_a_tar_are_read(resolver, tmp_path):
             fsspec.filesystem("memory").pipe(f"/far/set/{name}", content)
             (tmp_path / name).write_bytes(content)
             tar.add(tmp_path / name, arcname=name)
-    it = resolver(allowed_uri_schemes=["memory"])
-    artifact = it.artifacts.put((tmp_path / "d.tar").read_bytes(), max_bytes=2**20)
+    artifact = resolver().artifacts.put((tmp_path / "d.tar").read_bytes(), max_bytes=2**20)
     for spec in (spec_pb2.DataSpec(uri="memory://far/set"), spec_pb2.DataSpec(artifact=artifact)):
+        shutil.rmtree(tmp_path / "run")  # one run, one sample
+        it = resolver(allowed_uri_schemes=["memory"])
         rows = read_rows(Path(it.data(spec)["path"]))
         assert [(raw.row, raw.value) for raw in rows] == [(1, {"text": "0"}), (2, {"text": "1"})]
 
