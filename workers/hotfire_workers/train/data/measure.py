@@ -73,6 +73,7 @@ class Measure:
 
     def __post_init__(self) -> None:
         self._texts: dict[int, str] = {}
+        self._num_tokens = len(self.tokenizer) if self.tokenizer is not None else 0
         self._comparison = AnswerComparison(self.tokenizer, self.end_token_ids)
         self._bos_text = getattr(self.tokenizer, "bos_token", None)
         self._control_ids = frozenset(control_tokens(self.tokenizer))
@@ -117,6 +118,8 @@ class Measure:
 
     def text(self, token_id: int) -> str:
         """Text of one token."""
+        if token_id not in self._texts and not 0 <= token_id < self._num_tokens:
+            self._texts[token_id] = f"<{token_id}>"  # decoders leave it out, and nobody would see it
         if token_id not in self._texts:
             try:
                 self._texts[token_id] = self.tokenizer.decode([token_id])
