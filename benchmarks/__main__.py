@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--only warm,probes,submit,verdict,lint] [--quick]`: prints; never judges a time."""
+"""`python -m benchmarks [--only PART,...] [--quick]`: prints; never judges a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 # Before anything imports DeepSpeed or tokenizers.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from benchmarks import lint, probes, submit, verdict, warm
+from benchmarks import lint, probes, rows, submit, verdict, warm
 from benchmarks.bed import BenchError
 from hotfire.errors import HotfireError
 from hotfire_workers.runner.base import RunnerError
@@ -22,6 +22,7 @@ PARTS = {
     "submit": submit.main,
     "verdict": verdict.main,
     "lint": lint.main,
+    "rows": rows.main,
 }
 _LIBRARIES = ("torch", "deepspeed", "transformers", "accelerate")
 

@@ -64,6 +64,11 @@ def describe(
     )
 
 
+def adaptations(adapted: Adapted, prepared: Prepared | None) -> list[Adaptation]:
+    """Everything that the worker changed about a job so that it runs here."""
+    return [*adapted.adaptations, *shallow_copy(prepared), *sample_adaptations(prepared)]
+
+
 def shallow_copy(prepared: Prepared | None) -> list[Adaptation]:
     """The adaptation of a model that does not fit into the slot; none if it does."""
     if prepared is None or (layers := prepared.shallow_layers) is None or prepared.forecast is None:
@@ -76,6 +81,27 @@ def shallow_copy(prepared: Prepared | None) -> list[Adaptation]:
             reason=f"the whole model does not fit into this slot: {prepared.forecast.words}",
         )
     ]
+
+
+def sample_adaptations(prepared: Prepared | None) -> list[Adaptation]:
+    """What of the job's use of its rows is not run in trials."""
+    data = prepared.data if prepared is not None else None
+    if data is None:
+        return []
+    changes = []
+    if data.format == "PREFERENCE":
+        changes.append(
+            Adaptation(
+                path="/data/format",
+                before="preference pairs",
+                after="their chosen side",
+                reason="trials train on the chosen answers with cross-entropy; the rejected side and the loss over "
+                "pairs (DPO and its kin) are not run",
+            )
+        )
+    if why := data.extra.get("why_not_packed"):
+        changes.append(Adaptation(path="/training/packing", before=True, after=False, reason=why))
+    return changes
 
 
 def emulated_words(adapted: Adapted, job: Job, slot: Slot) -> list[str]:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from hotfire import wire
 from hotfire.patch import PatchError
 from hotfire.rules.engine import Rule, judge
 from hotfire.rules.evidence import (
@@ -203,7 +204,7 @@ class _Preflight:
 
     def _adaptations(self) -> list[Adaptation]:
         assert self._adapted is not None
-        return [*self._adapted.adaptations, *environment.shallow_copy(self._prepared)]
+        return environment.adaptations(self._adapted, self._prepared)
 
     # --- When something is wrong --------------------------------------------------------------------------
 
@@ -244,11 +245,19 @@ class _Preflight:
         # What was tried belongs into the one sentence.
         judgement = rephrased(evidence, judgement)
         self._tell(judgement)
-        result = report.build(judgement, evidence, recommendation=recommendation, redactor=self._redactor)
-        if self._prepared is not None:
-            self._sink.put_rows(
-                rowviews.wanted(self._prepared.folder, self._stand.trials, judgement.findings)
-            )
+        rows = (
+            rowviews.wanted(self._prepared.folder, self._stand.trials, judgement.findings)
+            if self._prepared is not None
+            else []
+        )
+        result = report.build(
+            judgement,
+            evidence,
+            recommendation=recommendation,
+            redactor=self._redactor,
+            named_rows=rowviews.first_named(rows, judgement.findings),
+        )
+        self._sink.put_rows(wire.record_to_message(row, report_pb2.Sample) for row in rows)
         return result
 
     def _evidence(self, *, trials: list[Trial] | None, search: Search | None = None) -> Evidence:

@@ -214,12 +214,20 @@ class Preparer:
             training=job.training,
             num_ranks=adapted.num_ranks,
             micro_batch_size=adapted.micro_batch_size,
-            length=rowtexts.longest_row_tokens(data.get("path"), job.training.get("max_length")),
+            length=_longest(job.training, data.get("path")),
             available_bytes=host if device is None else int(device * self.settings.memory_share),
             per_rank=device is not None,
             num_layers=model.get("num_layers"),
             num_parameters=_gguf_parameters(model["path"]),
         )
+
+
+def _longest(training: dict[str, Any], path: str | None) -> int:
+    """An upper bound of the tokens of one example."""
+    max_length = training.get("max_length")
+    if training.get("packing") and isinstance(max_length, int) and max_length > 0:
+        return max_length
+    return rowtexts.longest_row_tokens(path, max_length)
 
 
 def _trial_rows(job: Job, adapted: Adapted | None) -> int | None:

@@ -6,7 +6,16 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from hotfire import wire
-from hotfire.rules.evidence import DataEvidence, Environment, Evidence, Fix, Judgement, Role, Trial
+from hotfire.rules.evidence import (
+    DataEvidence,
+    Environment,
+    Evidence,
+    Fix,
+    Judgement,
+    Role,
+    Sample,
+    Trial,
+)
 from hotfire.rules.model.memory_job import memory_report
 from hotfire.rules.zero.verdict import zero_verdict
 from hotfire.v1 import report_pb2
@@ -15,12 +24,19 @@ from hotfire_workers.redact import Redactor
 #: A Report stays under 2 MiB (contract), as message and as JSON.
 MAX_BYTES = 2 * 2**20 - 2**14
 _MAX_REJECTED = 200
+_MAX_SELECTED = 50
+_MAX_NOTE_CHARACTERS = 600
 _MAX_LOG_LINES = 20
 _MAX_LINE_CHARACTERS = 400
 
 
 def build(
-    judgement: Judgement, evidence: Evidence, *, recommendation: Fix | None = None, redactor: Redactor
+    judgement: Judgement,
+    evidence: Evidence,
+    *,
+    recommendation: Fix | None = None,
+    redactor: Redactor,
+    named_rows: Sequence[Sample] = (),
 ) -> report_pb2.Report:
     """The report.
 
@@ -29,6 +45,7 @@ def build(
         evidence: What the rules were given.
         recommendation: The smallest verified patch for the whole job.
         redactor: Lets no row text out that may not.
+        named_rows: Rows that findings name, to be shown before the others.
     """
     judgement = dataclasses.replace(judgement, findings=[redactor.finding(f) for f in judgement.findings])
     report = wire.record_to_message(judgement, report_pb2.Report)
@@ -39,7 +56,7 @@ def build(
         report.trials.extend(_trial(redactor.trial(trial)) for trial in candidate_first(evidence.trials))
         report.zero.CopyFrom(wire.record_to_message(zero_verdict(evidence), report_pb2.ZeroReport))
     if evidence.data is not None:
-        report.data.CopyFrom(data_report(evidence.data, redactor))
+        report.data.CopyFrom(data_report(evidence.data, redactor, named_rows))
     if (memory := memory_report(evidence)) is not None:
         report.memory.CopyFrom(wire.record_to_message(memory, report_pb2.MemoryReport))
     if evidence.environment is not None:
@@ -60,8 +77,10 @@ def environment_message(environment: Environment) -> report_pb2.Environment:
     return wire.record_to_message(environment, report_pb2.Environment)
 
 
-def data_report(data: DataEvidence, redactor: Redactor) -> report_pb2.DataReport:
-    """The sample in numbers, and a few rows token by token."""
+def data_report(
+    data: DataEvidence, redactor: Redactor, named_rows: Sequence[Sample] = ()
+) -> report_pb2.DataReport:
+    """The sample in numbers, what is to be known of it, and a few rows token by token."""
     report = report_pb2.DataReport(num_rows_read=data.num_rows_read, num_rows_usable=data.num_rows_usable)
     if data.format is not None:
         report.MergeFrom(wire.record_to_message({"format": data.format}, report_pb2.DataReport))
@@ -77,8 +96,15 @@ def data_report(data: DataEvidence, redactor: Redactor) -> report_pb2.DataReport
         report.supervised_token_share = supervised / max(1, sum(lengths))
         cut = sum(row.num_tokens < row.num_tokens_untruncated for row in data.rows)
         report.truncated_row_share = cut / len(data.rows)
+    if data.mask_source is not None and data.rows:
+        report.mask_source = data.mask_source
+    report.notes.extend(redactor.cut(note)[:_MAX_NOTE_CHARACTERS] for note in dict.fromkeys(data.notes))
+    for chosen in data.extra.get("sampling", ())[:_MAX_SELECTED]:
+        report.selected.add(row=chosen["row"], why=chosen["why"])
+    shown = {sample.row: sample for sample in (*named_rows, *data.samples)}
+    shown |= {sample.row: sample for sample in named_rows}  # these say by what they are named
     report.samples.extend(
-        wire.record_to_message(redactor.sample(sample), report_pb2.Sample) for sample in data.samples
+        wire.record_to_message(redactor.sample(sample), report_pb2.Sample) for sample in shown.values()
     )
     return report
 

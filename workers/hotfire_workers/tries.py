@@ -23,6 +23,7 @@ from hotfire.rules.evidence import (
 from hotfire.rules.remedy import describe_patch
 from hotfire.rules.wording import first_sentence
 from hotfire.wire import WireError
+from hotfire_workers import environment
 from hotfire_workers.adapt import Adapted, adapt
 from hotfire_workers.events import progress
 from hotfire_workers.job import CANNOT_START, Job, blocking, patch_key, patched
@@ -168,7 +169,10 @@ class Bench:
                 job, adapted, prepared, name=name or f"fix-{self.num_tried}", role=role
             )
             trial = self.stand.run(
-                request, evidence=evidence, patch=[*self.job.patch, *patch], adaptations=adapted.adaptations
+                request,
+                evidence=evidence,
+                patch=[*self.job.patch, *patch],
+                adaptations=environment.adaptations(adapted, prepared),
             )
         tried.trial, tried.request, tried.evidence = trial, request, evidence
         tried.reason = trial.reason or ""
@@ -199,7 +203,9 @@ class Bench:
             return None
         reference = self.stand.earlier(request)
         if reference is None:
-            reference = self.stand.run(request, evidence=evidence, adaptations=adapted.adaptations)
+            reference = self.stand.run(
+                request, evidence=evidence, adaptations=environment.adaptations(adapted, prepared)
+            )
         return reference if reference.outcome is not TrialOutcome.NOT_EXERCISED else None
 
 

@@ -16,6 +16,7 @@ from hotfire.render import charts, diff, text, tokens
 from hotfire.render import memory as render_memory
 from hotfire.render.frame import OUTCOME_STYLES, Look, table
 from hotfire.render.view import (
+    MASK_WORDS,
     OUTCOME_WORDS,
     ZERO_PHRASES,
     View,
@@ -28,6 +29,8 @@ from hotfire.v1 import report_pb2
 
 _SERIES = (("red", "o"), ("blue", "."), ("green", "+"))
 _NUM_SAMPLES = 2
+_NUM_NOTES = 4
+_NUM_SELECTED = 5
 _GRAD_NORM_COLUMN = 4
 _AGREES = {None: Text("-", style="dim"), True: Text("yes", style="green"), False: Text("no", style="red")}
 
@@ -193,6 +196,7 @@ def data(view: View, look: Look, *, verbose: bool) -> RenderableType | None:
         facts.append(f"{text.share(report.truncated_row_share)} of the rows cut")
     line.append(look.fit("  ·  ".join(facts)), style="dim")
     parts: list[RenderableType] = [line] if line.plain else []
+    parts += _about_the_sample(view, look, verbose=verbose)
     for rejected in list(report.rejected)[: 20 if verbose else 3]:
         parts.append(
             Text(f"{look.sign('bad')} row {rejected.row}: {text.clean(rejected.reason)}", style="red")
@@ -211,6 +215,18 @@ def data(view: View, look: Look, *, verbose: bool) -> RenderableType | None:
         note = Text("\nwhat the loss looks at is ", style="dim").append_text(mark)
         parts.append(note)
     return Group(*parts) if parts else None
+
+
+def _about_the_sample(view: View, look: Look, *, verbose: bool) -> list[RenderableType]:
+    """How the mask was made, what reading the sample showed, which rows were chosen."""
+    report = view.report.data
+    lines = [MASK_WORDS.get(report.mask_source, "")]
+    lines += [text.clean(note) for note in list(report.notes)[: None if verbose else _NUM_NOTES]]
+    if not verbose and len(report.notes) > _NUM_NOTES:
+        lines.append(f"{text.plural(len(report.notes) - _NUM_NOTES, 'more note')}: --verbose")
+    if chosen := view.selected_rows(None if verbose else _NUM_SELECTED):
+        lines.append(f"rows that run first, and why: {chosen}")
+    return [Text(look.fit(f"{look.sign('dot')} {line}"), style="dim") for line in lines if line]
 
 
 def memory(view: View, look: Look) -> RenderableType | None:

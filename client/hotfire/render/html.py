@@ -17,6 +17,7 @@ from hotfire.render.html_style import STYLE
 from hotfire.render.places import Place
 from hotfire.render.result import Result
 from hotfire.render.view import (
+    MASK_WORDS,
     OUTCOME_WORDS,
     ZERO_PHRASES,
     View,
@@ -181,6 +182,11 @@ def _data(view: View) -> Iterator[str]:
     rows += [[f"row {rejected.row} rejected", rejected.reason] for rejected in report.rejected[:20]]
     if rows:
         yield _table(["", ""], rows)
+    notes = [MASK_WORDS.get(report.mask_source, ""), *report.notes]
+    if chosen := view.selected_rows():
+        notes.append(f"rows that run first, and why: {chosen}")
+    if any(notes):
+        yield "<ul>" + "".join(f"<li>{_e(note)}</li>" for note in notes if note) + "</ul>"
     for sample in report.samples:
         trained = sum(token.trained for token in sample.tokens)
         head = f"row {sample.row}, {sample.why}: {len(sample.tokens)} tokens, {trained} trained"

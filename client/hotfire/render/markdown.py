@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from hotfire.render import charts, diff, memory, text
 from hotfire.render.view import (
+    MASK_WORDS,
     OUTCOME_WORDS,
     ZERO_PHRASES,
     View,
@@ -127,6 +128,11 @@ def _data(view: View) -> Iterator[str]:
         facts.append(f"median {report.length_p50}, longest {report.length_max} tokens")
     if facts:
         yield ", ".join(facts)
+    notes = [MASK_WORDS.get(report.mask_source, ""), *report.notes]
+    if chosen := view.selected_rows(10):
+        notes.append(f"rows that run first, and why: {chosen}")
+    if lines := [f"- {_inline(text.clean(note))}" for note in notes if note]:
+        yield "\n".join(lines)
     for sample in list(report.samples)[:_NUM_SAMPLES]:
         trained = sum(token.trained for token in sample.tokens)
         yield (

@@ -34,6 +34,15 @@ OUTCOME_WORDS = {
 
 _PRINTED = {"loss": "logged_loss", "grad_norm": "logged_grad_norm"}
 
+MASK_WORDS = {
+    "generation": "the answers are trained, as {% generation %} of the chat template marks them",
+    "prefix": "the answers are trained, found as what each adds to the turns before it (the chat template has no "
+    "{% generation %})",
+    "completion": "the completions are trained, the prompts are not",
+    "labels": "the labels of the data say what is trained",
+    "all": "every token is trained: no mask was asked for",
+}
+
 
 @dataclass(slots=True)
 class View:
@@ -119,6 +128,13 @@ class View:
         if self.preflight.HasField("cached_from"):
             parts.append(f"from {self.preflight.cached_from}")
         return [text.clean(part) for part in parts]
+
+    def selected_rows(self, limit: int | None = None) -> str:
+        """`5 (longest row), 9 (no supervised token)`: which rows were chosen to run, and why."""
+        rows = [f"{s.row} ({text.clean(s.why)})" for s in self.report.data.selected]
+        more = len(rows) - limit if limit is not None else 0
+        shown = ", ".join(rows[:limit])
+        return f"{shown} and {more} more" if more > 0 else shown
 
     def check_counts(self) -> dict[str, int]:
         """Outcome -> how many rules."""

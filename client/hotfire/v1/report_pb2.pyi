@@ -411,7 +411,7 @@ class StageResult(_message.Message):
     def __init__(self, stage: _Optional[int] = ..., outcome: _Optional[_Union[TrialOutcome, str]] = ..., agrees_with_reference: bool = ..., loss_gap: _Optional[float] = ..., grad_norm_gap: _Optional[float] = ..., peak_memory_bytes: _Optional[int] = ..., step_seconds: _Optional[float] = ..., forecast_bytes: _Optional[int] = ..., offload: _Optional[str] = ...) -> None: ...
 
 class DataReport(_message.Message):
-    __slots__ = ("num_rows_read", "num_rows_usable", "rejected", "format", "supervised_token_share", "length_p50", "length_p90", "length_p99", "length_max", "truncated_row_share", "samples")
+    __slots__ = ("num_rows_read", "num_rows_usable", "rejected", "format", "supervised_token_share", "length_p50", "length_p90", "length_p99", "length_max", "truncated_row_share", "samples", "notes", "selected", "mask_source")
     NUM_ROWS_READ_FIELD_NUMBER: _ClassVar[int]
     NUM_ROWS_USABLE_FIELD_NUMBER: _ClassVar[int]
     REJECTED_FIELD_NUMBER: _ClassVar[int]
@@ -423,6 +423,9 @@ class DataReport(_message.Message):
     LENGTH_MAX_FIELD_NUMBER: _ClassVar[int]
     TRUNCATED_ROW_SHARE_FIELD_NUMBER: _ClassVar[int]
     SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
+    SELECTED_FIELD_NUMBER: _ClassVar[int]
+    MASK_SOURCE_FIELD_NUMBER: _ClassVar[int]
     num_rows_read: int
     num_rows_usable: int
     rejected: _containers.RepeatedCompositeFieldContainer[RejectedRow]
@@ -434,7 +437,18 @@ class DataReport(_message.Message):
     length_max: int
     truncated_row_share: float
     samples: _containers.RepeatedCompositeFieldContainer[Sample]
-    def __init__(self, num_rows_read: _Optional[int] = ..., num_rows_usable: _Optional[int] = ..., rejected: _Optional[_Iterable[_Union[RejectedRow, _Mapping]]] = ..., format: _Optional[_Union[_spec_pb2.Format, str]] = ..., supervised_token_share: _Optional[float] = ..., length_p50: _Optional[int] = ..., length_p90: _Optional[int] = ..., length_p99: _Optional[int] = ..., length_max: _Optional[int] = ..., truncated_row_share: _Optional[float] = ..., samples: _Optional[_Iterable[_Union[Sample, _Mapping]]] = ...) -> None: ...
+    notes: _containers.RepeatedScalarFieldContainer[str]
+    selected: _containers.RepeatedCompositeFieldContainer[SelectedRow]
+    mask_source: str
+    def __init__(self, num_rows_read: _Optional[int] = ..., num_rows_usable: _Optional[int] = ..., rejected: _Optional[_Iterable[_Union[RejectedRow, _Mapping]]] = ..., format: _Optional[_Union[_spec_pb2.Format, str]] = ..., supervised_token_share: _Optional[float] = ..., length_p50: _Optional[int] = ..., length_p90: _Optional[int] = ..., length_p99: _Optional[int] = ..., length_max: _Optional[int] = ..., truncated_row_share: _Optional[float] = ..., samples: _Optional[_Iterable[_Union[Sample, _Mapping]]] = ..., notes: _Optional[_Iterable[str]] = ..., selected: _Optional[_Iterable[_Union[SelectedRow, _Mapping]]] = ..., mask_source: _Optional[str] = ...) -> None: ...
+
+class SelectedRow(_message.Message):
+    __slots__ = ("row", "why")
+    ROW_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    row: int
+    why: str
+    def __init__(self, row: _Optional[int] = ..., why: _Optional[str] = ...) -> None: ...
 
 class RejectedRow(_message.Message):
     __slots__ = ("row", "reason")

@@ -1,3 +1,4 @@
+import html
 import io
 import math
 
@@ -7,7 +8,8 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from hotfire.render import charts, diff, markdown, pretty, progress, text, tokens
+from hotfire.render import charts, diff, formats, markdown, pretty, progress, text, tokens
+from hotfire.render.result import Result
 from hotfire.v1 import preflight_pb2, report_pb2
 from hotfire.v1 import preflight_service_pb2 as service_pb2
 
@@ -104,6 +106,28 @@ def test_markdown_is_a_whole_report(broken_preflight):
     assert shown.startswith("# ❌ FAIL: Every answer is cut off")
     for part in ("```diff", "+max_length: 192", "## ZeRO", "| **2** |", "[[⏎Four", "2 skipped", "<details>"):
         assert part in shown
+
+
+def test_what_is_known_of_the_sample_is_shown_in_every_form(broken_preflight):
+    data = broken_preflight.report.data
+    data.mask_source = "prefix"
+    data.notes.extend(["a byte-order mark", *(f"note {n}" for n in range(9))])
+    data.selected.add(row=17, why="role 'tool' (1 of 40 rows)")
+    for shown in (
+        pretty.render(broken_preflight, width=200, verbose=True),
+        markdown.render(broken_preflight),
+        html.unescape(formats.render("html", Result.of(broken_preflight))),
+    ):
+        for words in (
+            "found as what each adds",
+            "a byte-order mark",
+            "note 8",
+            "17 (role 'tool' (1 of 40 rows))",
+        ):
+            assert words in shown
+    short = pretty.render(broken_preflight, width=200)
+    assert "note 8" not in short
+    assert "6 more notes: --verbose" in short
 
 
 def test_markdown_cannot_be_broken_out_of(broken_preflight):

@@ -38,15 +38,27 @@ class Job:
     training: dict[str, Any] = dataclasses.field(default_factory=lambda: {"assistant_only_loss": True})
     data: dict[str, Any] = dataclasses.field(default_factory=dict)
     config: dict[str, Any] = dataclasses.field(default_factory=dict)
+    content: bytes | None = None
+    """The sample as it lies there, in place of `rows`."""
+    files: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Besides, in the model's folder."""
+
+
+def healthy_chats(fam: Family) -> Job:
+    """What most faults here are made from."""
+    return Job(rows=chats())
 
 
 @dataclasses.dataclass(kw_only=True)
 class Bad:
-    """A job with one fault."""
+    """A job with one fault, and the same job without it."""
 
     make: Callable[[Family], Job]
     rules: set[str]
     families: tuple[str, ...] = FAMILIES
+    twin: Callable[[Family], Job] = healthy_chats
+    informs: bool = False
+    """The rules only inform: what they find is no fault of the job."""
 
     @property
     def name(self) -> str:
@@ -267,13 +279,16 @@ def _mojibake(fam: Family) -> Job:
 
 
 def _packed_without_borders(fam: Family) -> Job:
-    training = {"assistant_only_loss": True, "packing": True, "packing_strategy": "wrapped"}
+    training = {
+        "assistant_only_loss": True, "packing": True, "max_length": 256, "packing_strategy": "wrapped",
+    }  # fmt: skip
     return Job(rows=chats(), training=training)
 
 
 def _packed_on_opt(fam: Family) -> Job:
     config = {"model_type": "opt", "ffn_dim": 64, "word_embed_proj_dim": 32}
-    return Job(rows=chats(), training={"assistant_only_loss": True, "packing": True}, config=config)
+    training = {"assistant_only_loss": True, "packing": True, "max_length": 256}
+    return Job(rows=chats(), training=training, config=config)
 
 
 def _mask_thrown_away(fam: Family) -> Job:
@@ -339,18 +354,105 @@ def _trains_what_is_not_there(fam: Family) -> Job:
     return Job(rows=chats(), training={"assistant_only_loss": True, "trainable": [r"transformer\.h\.1\."]})
 
 
+# ---- healthy twins, where they are not plain conversations ----
+
+
+def _labelled(fam: Family) -> Job:
+    return Job(rows=tokenized(fam), training={})
+
+
+def _pairs(fam: Family) -> Job:
+    return Job(rows=pairs(fam), training={"completion_only_loss": True})
+
+
+def _whole_answers(fam: Family) -> Job:
+    return Job(
+        rows=_part_of_the_answer_cut(fam).rows, training={"assistant_only_loss": True, "max_length": 1024}
+    )
+
+
+def _whole_prompts(fam: Family) -> Job:
+    return Job(rows=_whole_answer_cut(fam).rows, training={"assistant_only_loss": True, "max_length": 1024})
+
+
+def _text_with_its_answer(fam: Family) -> Job:
+    rows = [
+        {"text": f"{row['text']} {row['answer']}", "answer": row["answer"]}
+        for row in _answer_column_dropped(fam).rows
+    ]
+    return Job(rows=rows, training={})
+
+
+def _packed(fam: Family) -> Job:
+    return Job(rows=chats(), training={"assistant_only_loss": True, "packing": True, "max_length": 256})
+
+
+def _adapter(fam: Family) -> Job:
+    peft = {"r": 2, "target_modules": ["q_proj", "v_proj"]}
+    return Job(rows=chats(), training={"assistant_only_loss": True, "peft": peft})
+
+
+def _own_pad_token(fam: Family) -> Job:
+    return Job(rows=chats(), training={"collator": "PADDING", "pad_token": fam.tokenizer.eos_token})
+
+
+def _short_of_the_positions(fam: Family) -> Job:
+    job = _longer_than_the_positions(fam)
+    return dataclasses.replace(job, config={"max_position_embeddings": 2048})
+
+
+def _part_frozen(fam: Family) -> Job:
+    return Job(rows=chats(), training={"assistant_only_loss": True, "frozen": ["embed_tokens"]})
+
+
+# ---- faults of the file, of media, of the use of tokens ----
+
+
+def _a_zip_archive(fam: Family) -> Job:
+    return Job(rows=[], content=b"PK\x03\x04\x14\x00\x00\x00\x08\x00rows.jsonl" + bytes(range(256)) * 8)
+
+
+def _nothing_but_blanks(fam: Family) -> Job:
+    return Job(rows=[], content=b" \n\n  \n")
+
+
+def _images(fam: Family, question: str) -> Job:
+    rows = [{**row, "images": [f"{i}.png"]} for i, row in enumerate(chats())]
+    for row in rows:
+        row["messages"][0]["content"] = f"{question} {row['messages'][0]['content']}"
+    (token,) = fam.tokenizer("#", add_special_tokens=False)["input_ids"]
+    return Job(rows=rows, config={"image_token_id": token}, files={"preprocessor_config.json": "{}"})
+
+
+def _image_without_placeholder(fam: Family) -> Job:
+    return _images(fam, "Look.")
+
+
+def _image_with_placeholder(fam: Family) -> Job:
+    return _images(fam, "#")
+
+
+def _mostly_padding(fam: Family) -> Job:
+    rows = chats(40)
+    for row in rows[::2]:
+        row["messages"][1]["content"] += " The sea is wide and blue and deep." * 60
+    return Job(rows=rows)
+
+
 BAD = [
-    Bad(make=_labels_all_ignored, rules={"D101"}),
-    Bad(make=_hollow_rows, rules={"D101"}),
-    Bad(make=_whole_answer_cut, rules={"D101", "D102"}),
-    Bad(make=_part_of_the_answer_cut, rules={"D102"}),
+    Bad(make=_labels_all_ignored, rules={"D101"}, twin=_labelled),
+    Bad(make=_hollow_rows, rules={"D101"}, twin=_labelled),
+    Bad(make=_whole_answer_cut, rules={"D101", "D102"}, twin=_whole_prompts),
+    Bad(make=_part_of_the_answer_cut, rules={"D102"}, twin=_whole_answers),
     Bad(make=_no_end_token, rules={"D103"}),
     Bad(make=_end_token_outside_of_the_block, rules={"D103"}, families=("glm",)),
     Bad(make=_two_bos, rules={"D104"}, families=("deepseek",)),
-    Bad(make=_bos_inside_the_answer, rules={"D104"}, families=("deepseek",)),
-    Bad(make=_id_out_of_range, rules={"D105"}),
-    Bad(make=_prompt_ends_with_a_space, rules={"D106"}, families=("qwen", "deepseek", "smollm2")),
-    Bad(make=_labels_shifted, rules={"D106"}),
+    Bad(make=_bos_inside_the_answer, rules={"D104"}, families=("deepseek",), twin=_labelled),
+    Bad(make=_id_out_of_range, rules={"D105"}, twin=_labelled),
+    Bad(
+        make=_prompt_ends_with_a_space, rules={"D106"}, families=("qwen", "deepseek", "smollm2"), twin=_pairs
+    ),
+    Bad(make=_labels_shifted, rules={"D106"}, twin=_labelled),
     Bad(make=_header_is_trained, rules={"D106"}, families=("glm", "qwen", "smollm2")),
     Bad(make=_roles_of_sharegpt, rules={"D107"}),
     Bad(make=_user_twice, rules={"D108"}),
@@ -361,23 +463,27 @@ BAD = [
     Bad(make=_malformed, rules={"D110"}),
     Bad(make=_copies, rules={"D111"}),
     Bad(make=_typed_control_token, rules={"D112"}),
-    Bad(make=_answer_column_dropped, rules={"D113"}),
+    Bad(make=_answer_column_dropped, rules={"D113"}, twin=_text_with_its_answer),
     Bad(make=_answer_beside_the_messages, rules={"D113"}),
     Bad(make=_template_of_another_family, rules={"D114"}),
-    Bad(make=_nested_ids, rules={"D114"}),
-    Bad(make=_no_ids, rules={"D114"}),
+    Bad(make=_nested_ids, rules={"D114"}, twin=_labelled),
+    Bad(make=_no_ids, rules={"D114"}, twin=_labelled),
     Bad(make=_mojibake, rules={"D115"}),
-    Bad(make=_packed_without_borders, rules={"D116"}),
-    Bad(make=_packed_on_opt, rules={"D116"}),
+    Bad(make=_packed_without_borders, rules={"D116"}, twin=_packed),
+    Bad(make=_packed_on_opt, rules={"D116"}, twin=_packed),
     Bad(make=_mask_thrown_away, rules={"D117"}),
-    Bad(make=_mask_column_without_labels, rules={"D117"}),
+    Bad(make=_mask_column_without_labels, rules={"D117"}, twin=_labelled),
     Bad(make=_completion_only_on_messages, rules={"D117"}),
     Bad(make=_vocabulary_too_small, rules={"M101"}, families=("glm", "deepseek")),
-    Bad(make=_pad_is_eos, rules={"M102", "D103"}),
-    Bad(make=_longer_than_the_positions, rules={"M103"}),
-    Bad(make=_lora_on_other_names, rules={"M104"}),
-    Bad(make=_lora_partly_on_other_names, rules={"M104"}),
-    Bad(make=_lora_on_one_side_of_a_tie, rules={"M105"}, families=("qwen", "smollm2")),
-    Bad(make=_everything_frozen, rules={"M106"}),
-    Bad(make=_trains_what_is_not_there, rules={"M106"}),
+    Bad(make=_pad_is_eos, rules={"M102", "D103"}, twin=_own_pad_token),
+    Bad(make=_longer_than_the_positions, rules={"M103"}, twin=_short_of_the_positions),
+    Bad(make=_lora_on_other_names, rules={"M104"}, twin=_adapter),
+    Bad(make=_lora_partly_on_other_names, rules={"M104"}, twin=_adapter),
+    Bad(make=_lora_on_one_side_of_a_tie, rules={"M105"}, families=("qwen", "smollm2"), twin=_adapter),
+    Bad(make=_everything_frozen, rules={"M106"}, twin=_part_frozen),
+    Bad(make=_trains_what_is_not_there, rules={"M106"}, twin=_part_frozen),
+    Bad(make=_a_zip_archive, rules={"D119"}),
+    Bad(make=_nothing_but_blanks, rules={"D119"}),
+    Bad(make=_image_without_placeholder, rules={"D120"}, twin=_image_with_placeholder),
+    Bad(make=_mostly_padding, rules={"D118"}, informs=True),
 ]

@@ -187,6 +187,8 @@ def look(
     *,
     data: dict[str, Any] | None = None,
     config: dict[str, Any] | None = None,
+    content: bytes | None = None,
+    files: dict[str, str] | None = None,
 ) -> Evidence:
     """Everything that `prepare` finds out about these rows with this family's tokenizer."""
     training, tokenizer = dict(training or {}), family.tokenizer
@@ -196,11 +198,15 @@ def look(
     }
     try:
         path = specimens.write_rows(tmp_path / "rows.jsonl", rows)
-        if config:
+        if content is not None:
+            path.write_bytes(content)
+        if config or files:
             folder = tmp_path / "model"
             folder.mkdir()
+            for name, text in (files or {}).items():
+                (folder / name).write_text(text)
             given = json.loads((family.folder / "config.json").read_text())
-            (folder / "config.json").write_text(json.dumps({**given, **config}))
+            (folder / "config.json").write_text(json.dumps({**given, **(config or {})}))
         else:
             folder = family.folder
         opened = open_folder({"path": str(folder)})

@@ -12,7 +12,9 @@ import pytest
 from tests.unit.train_data import specimens
 from tests.unit.train_data.specimens import chat, make_tokenizer
 
-from hotfire.rules.evidence import DataEvidence, PrepareRequest
+from hotfire.rules.data import DATA_RULES
+from hotfire.rules.engine import judge
+from hotfire.rules.evidence import DataEvidence, Evidence, PrepareRequest
 from hotfire_workers.train.data import guard, stream, template
 from hotfire_workers.train.rows import PreparedSample, TokenFacts, prepare_sample
 
@@ -202,7 +204,31 @@ def test_rows_of_several_layouts_are_named(tmp_path: Path) -> None:
         {"columns": ["completion", "prompt"], "num_rows": 1, "rows": [2]},
         {"columns": ["messages", "source"], "num_rows": 1, "rows": [4]},
     ]
-    assert any("1 rows have completion, prompt (rows 2)" in note for note in data.notes)
+    assert any("1 row has completion, prompt (row 2)" in note for note in data.notes)
+
+
+def test_each_is_named_by_a_finding_and_the_rest_is_judged(tmp_path: Path) -> None:
+    bad = {
+        2: LINE[:40] + b"\n",
+        4: b"\xef\xbb\xbf" + LINE,
+        6: b"\0" * 30 + b"\n",
+        8: json.dumps(chat("half \ud83d here", "b")).encode() + b"\n",
+        10: json.dumps(chat("a", "b", "c", "d")).encode() + b"\n",
+        12: b'{"messages": [["hello"]]}\n',
+        14: b"[1, 2]\n",
+    }
+    healthy = [chat(f"What is the capital number {n}?", f"The town {n}.") for n in range(1, 16)]
+    lines = [bad.get(n, json.dumps(row).encode() + b"\n") for n, row in enumerate(healthy, start=1)]
+    tokenizer = make_tokenizer(_when("messages | length > 3", "{{ raise_exception('only one turn') }}"))
+    data = look(tmp_path / "r", b"".join(lines), tokenizer=tokenizer)
+    assert [r.row for r in data.rows] == [n for n in range(1, 16) if n not in bad]
+    findings = judge(Evidence(data=data, training={}, spec={"data": {}}), rules=list(DATA_RULES)).findings
+    named = {row: f for f in findings for row in f.evidence.get("rows", ()) if row in bad}
+    assert set(named) == set(bad)
+    # Five reasons have a finding each, the others share one.
+    for row, finding in named.items():
+        assert rejected(data)[row] in (finding.evidence.get("reasons") or [finding.evidence["reason"]])
+    assert len({id(finding) for finding in named.values()}) == 6
 
 
 def test_reading_stops_when_its_time_is_over(tmp_path: Path) -> None:

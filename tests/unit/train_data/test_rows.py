@@ -455,7 +455,7 @@ def test_only_so_many_rows_are_read(tmp_path: Path) -> None:
     request = PrepareRequest(out_dir="", model={}, data={"path": str(path)}, training={}, max_rows=10)
     data = prepare_sample(request, TokenFacts(tokenizer=make_tokenizer())).evidence
     assert data.num_rows_read == 10
-    assert any("first 10 rows" in note for note in data.notes)
+    assert any("first 10 were read" in note for note in data.notes)
 
 
 def test_a_slow_tokenizer_uses_the_prefix_difference(tmp_path: Path) -> None:
@@ -497,3 +497,9 @@ def _slow_tokenizer(template: str) -> Any:
     tokenizer = Characters(eos_token="<|endoftext|>", additional_special_tokens=specimens.SPECIALS[1:])
     tokenizer.chat_template = template
     return tokenizer
+
+
+def test_an_id_that_the_tokenizer_does_not_have_is_seen(tmp_path: Path) -> None:
+    ids = [*make_tokenizer()("the sea")["input_ids"], 500_000]
+    view = prepare(tmp_path, [{"input_ids": ids}]).evidence.samples[0]
+    assert view.tokens[-1].text == "<500000>"

@@ -67,9 +67,7 @@ class ScriptedRunner:
         if self._error is not None:
             return PrepareResult(error=self._error)
         data = self._data(request) or factory.data(max_length=request.training.get("max_length"))
-        views = [
-            {"row": n, "why": "", "tokens": [{"id": 1, "text": "a", "trained": True}]} for n in range(1, 41)
-        ]
+        views = [{"row": n, "why": "", "ids": [1], "texts": ["a"], "trained": [1]} for n in range(1, 41)]
         Path(request.out_dir, "samples.jsonl").write_text("".join(json.dumps(v) + "\n" for v in views))
         return PrepareResult(model=self._model or factory.evidence().model, data=data)
 

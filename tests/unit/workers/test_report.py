@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 from tests.unit.rules import factory
 
 from hotfire import wire
 from hotfire.rules.engine import judge
-from hotfire.rules.evidence import RejectedRow, Sample, Token
+from hotfire.rules.evidence import Finding, Location, RejectedRow, Sample, Severity, Token
 from hotfire.v1 import report_pb2
-from hotfire_workers import report
+from hotfire_workers import environment, report, rowviews
+from hotfire_workers.prepare import Prepared
 from hotfire_workers.redact import Redactor
 
 
@@ -79,3 +81,47 @@ def test_redacted_samples_keep_ids_and_flags():
     message = report.data_report(data, Redactor(redact=True))
     token = message.samples[0].tokens[0]
     assert (token.id, token.trained, token.HasField("text")) == (5, True, False)
+
+
+def test_what_is_known_of_the_sample_reaches_the_report():
+    data = factory.data(
+        notes=["a byte-order mark", "a byte-order mark", "columns drift"],
+        mask_source="prefix",
+        extra={"sampling": [{"row": 7, "why": "longest row"}]},
+        samples=[Sample(row=1, why="first row"), Sample(row=7, why="longest row")],
+    )
+    message = report.data_report(data, Redactor(), [Sample(row=9, why="named by double-bos"), Sample(row=7)])
+    assert list(message.notes) == ["a byte-order mark", "columns drift"]
+    assert message.mask_source == "prefix"
+    assert [(s.row, s.why) for s in message.selected] == [(7, "longest row")]
+    assert [sample.row for sample in message.samples] == [9, 7, 1]  # what findings name comes first
+
+
+def test_rows_that_findings_name_have_views_and_are_shown_first(tmp_path):
+    lines = [{"row": n, "why": "", "ids": [n], "texts": ["a"], "trained": [1]} for n in range(1, 40)]
+    (tmp_path / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    findings = [
+        Finding(rule="poor-use-of-tokens", message="", severity=Severity.INFO, evidence={"rows": [30]}),
+        Finding(rule="double-bos", message="", severity=Severity.WARNING, evidence={"rows": [20, 21]}),
+        Finding(
+            rule="answer-truncated", message="", severity=Severity.ERROR, location=Location(row=5),
+            evidence={"rows": [5, 6, 7, 8, 9, 10]},
+        ),
+    ]  # fmt: skip
+    views = rowviews.wanted(tmp_path, [factory.trial()], findings)
+    ran = set(factory.trial().steps[0].ranks[0].micro_batches[0].rows)
+    assert {view.row for view in views} >= {5, 6, 7, 8, 9, 10, 20, 21, 30} | ran
+    assert "named by answer-truncated" in next(v.why for v in views if v.row == 5)
+    shown = rowviews.first_named(views, findings)
+    assert [view.row for view in shown] == [5, 20, 6, 21, 7]
+    assert shown[0].tokens == [Token(id=5, text="a", trained=True)]
+
+
+def test_what_of_the_rows_trials_do_not_run_is_an_adaptation(tmp_path):
+    pairs = Prepared(folder=tmp_path, data=factory.data(format="PREFERENCE"))
+    (change,) = environment.sample_adaptations(pairs)
+    assert (change.path, change.after) == ("/data/format", "their chosen side")
+    unpacked = Prepared(folder=tmp_path, data=factory.data(extra={"why_not_packed": "no max_length"}))
+    (change,) = environment.sample_adaptations(unpacked)
+    assert (change.path, change.before, change.after) == ("/training/packing", True, False)
+    assert environment.sample_adaptations(Prepared(folder=tmp_path, data=factory.data())) == []

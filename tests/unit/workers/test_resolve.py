@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -93,6 +95,25 @@ def test_artifacts_are_fetched_and_unpacked(resolver, tmp_path):
     assert Path(it.data(spec_pb2.DataSpec(artifact=data))["path"]).read_text() == '{"text": "a"}\n'
     with pytest.raises(ArtifactMissing):
         it.data(spec_pb2.DataSpec(artifact="artifacts/" + "0" * 64))
+
+
+def test_folders_of_data_from_afar_and_from_a_tar_are_read(resolver, tmp_path):
+    import fsspec
+
+    from hotfire_workers.train.data.read import read_rows
+
+    parts = {f"train-0000{n}-of-00002.jsonl.gz": gzip.compress(b'{"text": "%d"}\n' % n) for n in range(2)}
+    with tarfile.open(tmp_path / "d.tar", "w") as tar:
+        for name, content in parts.items():
+            fsspec.filesystem("memory").pipe(f"/far/set/{name}", content)
+            (tmp_path / name).write_bytes(content)
+            tar.add(tmp_path / name, arcname=name)
+    artifact = resolver().artifacts.put((tmp_path / "d.tar").read_bytes(), max_bytes=2**20)
+    for spec in (spec_pb2.DataSpec(uri="memory://far/set"), spec_pb2.DataSpec(artifact=artifact)):
+        shutil.rmtree(tmp_path / "run")  # one run, one sample
+        it = resolver(allowed_uri_schemes=["memory"])
+        rows = read_rows(Path(it.data(spec)["path"]))
+        assert [(raw.row, raw.value) for raw in rows] == [(1, {"text": "0"}), (2, {"text": "1"})]
 
 
 def test_inline_rows_become_lines(resolver):

@@ -27,7 +27,8 @@ def make_collator(
 
     Returns:
         A function: rows {"input_ids", "labels", "attention_mask"} -> int64 tensors of these names, each of
-        shape (rows, longest row); padding has label -100 and attention 0.
+        shape (rows, longest row); padding has label -100 and attention 0. Packs that keep their rows apart
+        (`seq_lengths`): "input_ids", "labels" and "position_ids" of shape (1, all tokens).
     """
     pad = data.get("pad_token_id")
     if pad is None:
@@ -41,6 +42,8 @@ def make_collator(
     fill = {"input_ids": pad if pad is not None else 0, "labels": IGNORED, "attention_mask": 0}
 
     def collate(rows: Sequence[dict[str, Any]]) -> Batch:
+        if "seq_lengths" in rows[0]:
+            return _joined(rows)
         length = max(len(row["input_ids"]) for row in rows)
         return {
             name: torch.tensor([_padded(row[name], length, value, side) for row in rows])
@@ -48,6 +51,19 @@ def make_collator(
         }
 
     return collate
+
+
+def _joined(packs: Sequence[dict[str, Any]]) -> Batch:
+    """TRL's `DataCollatorForLanguageModeling(padding_free=True)`: one sequence, no mask, no first labels."""
+    positions = [i for pack in packs for length in pack["seq_lengths"] for i in range(length)]
+    labels = [label for pack in packs for label in pack["labels"]]
+    return {
+        "input_ids": torch.tensor([[token for pack in packs for token in pack["input_ids"]]]),
+        "labels": torch.tensor(
+            [[label if i else IGNORED for i, label in zip(positions, labels, strict=True)]]
+        ),
+        "position_ids": torch.tensor([positions]),
+    }
 
 
 def _padded(values: list[int], length: int, fill: int, side: str) -> list[int]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hotfire.rules.evidence import ModelFacts, PrepareRequest
+from hotfire_workers.train.data.samples import compact
 from hotfire_workers.train.errors import BlockedModelError, UnreadableModelError
 from hotfire_workers.train.facts import (
     add_tokenizer_facts,
@@ -49,7 +50,7 @@ def run(request: PrepareRequest) -> None:
     write_json(out / "model.json", facts)
     write_json(out / "data.json", sample.evidence)
     write_json_lines(out / "rows.jsonl", sample.batch_rows)
-    write_json_lines(out / "samples.jsonl", sample.views)
+    write_json_lines(out / "samples.jsonl", [compact(view) for view in sample.views])
     write_json_lines(out / "texts.jsonl", sample.texts)
 
 

@@ -13,10 +13,11 @@ from hotfire.rules.evidence import DataEvidence, PreparedRow, PrepareRequest, Re
 from hotfire_workers.train.data.encode import Encoded, Encoder
 from hotfire_workers.train.data.family import template_facts
 from hotfire_workers.train.data.formats import Item, Layout, RowError, layout_of
-from hotfire_workers.train.data.guard import memory_limit
+from hotfire_workers.train.data.guard import few_collections, memory_limit
 from hotfire_workers.train.data.measure import Measure, cut
 from hotfire_workers.train.data.media import Media
 from hotfire_workers.train.data.observe import Observer, expected_prefix
+from hotfire_workers.train.data.packs import Packing, packing_of
 from hotfire_workers.train.data.rawrow import RawRow, Reading, excerpt
 from hotfire_workers.train.data.read import read_rows
 from hotfire_workers.train.data.result import PreparedSample, Result
@@ -70,7 +71,7 @@ def prepare_sample(request: PrepareRequest, tokens: TokenFacts) -> PreparedSampl
     )
     preparation = _Preparation(request, tokens, evidence)
     try:
-        with memory_limit(_MEMORY_BYTES):
+        with memory_limit(_MEMORY_BYTES), few_collections():
             return preparation.run()
     except SampleError as error:
         evidence.read_error = str(error)
@@ -89,6 +90,8 @@ class _Preparation:
         self.selection = Selection()
         self.num_tokens = 0
         self.num_more_rejected = 0
+        self.packing: Packing | None = None
+        self.why_not_packed: str | None = None
         is_fast = getattr(tokens.tokenizer, "is_fast", True)
         self.max_tokens = request.max_tokens or (_MAX_TOKENS if is_fast else _MAX_TOKENS_SLOW)
         self.ends_at = time.monotonic() + request.time_limit_s
@@ -202,6 +205,9 @@ class _Preparation:
         if has_labels:
             encoder.mask_source = "labels"
         evidence.collator = _collator(self.request.training, encoder.mask_source)
+        self.packing, self.why_not_packed = packing_of(self.request.training, layout.format)
+        if self.packing is not None and not self.packing.truncates:
+            evidence.max_length = None  # it is the length of the packs, no row loses anything
         measure = self._measure(masked=encoder.mask_source != "all")
         observer = Observer(
             tokens.tokenizer,
@@ -230,9 +236,10 @@ class _Preparation:
             "byte_order_mark": self.reading.byte_order_mark,
             "container": self.reading.container,
             "num_rows_not_listed": self.num_more_rejected,
+            "why_not_packed": self.why_not_packed,
         }
         decode = None if self.redact or tokens.tokenizer is None else measure.decode
-        return Result(evidence, self.selection, decode).finish(self.request, self.texts.lines)
+        return Result(evidence, self.selection, decode, self.packing).finish(self.request, self.texts.lines)
 
     def _scan(self, items: Iterator[Entry], look: _Look, *, behind: int) -> None:
         """What lies behind the rows that can all be tokenised: the odd ones are tokenised too."""
@@ -258,7 +265,10 @@ class _Preparation:
             bos_token_id=self.evidence.bos_token_id,
             end_token_ids=self.tokens.end_ids,
             max_length=self.evidence.max_length,
-            truncation_side=_side(self.request.training, "truncation_side", tokenizer),
+            # Packing cuts the end off, whatever truncation_side says.
+            truncation_side="right"
+            if self.packing
+            else _side(self.request.training, "truncation_side", tokenizer),
             masked=masked,
         )
 
@@ -282,10 +292,13 @@ class _Preparation:
                 "DataCollatorForLanguageModeling replaces the labels by a copy of the ids: the mask that was "
                 "asked for does not reach the model"
             )
-        if self.request.training.get("packing"):
-            notes.append("packing is not applied in trials: rows are padded instead")
+        if self.why_not_packed:
+            notes.append(f"rows are not packed: {self.why_not_packed}")
         if layout.format == "PREFERENCE":
-            notes.append("trials train on the chosen answers: the loss over pairs is not run")
+            notes.append(
+                "trials train on the chosen side of each pair, with cross-entropy: the rejected side and the loss "
+                "over pairs (DPO and its kin) are not run"
+            )
         if layout.format == "ALPACA" and not layout.has_template:
             notes.append(
                 "the tokenizer has no chat template: ALPACA rows become the prompt of stanford_alpaca"

@@ -61,8 +61,8 @@ class AnswerTruncated(Rule):
         fixes = length_fixes(evidence, affected)
         yield Finding(
             message=f"max_length {data.max_length} cuts the answer of {len(affected)} of "
-            f"{len(data.rows)} rows ({percent(len(affected), len(data.rows))}), in {len(whole)} of them "
-            "the whole answer. "
+            f"{len(data.rows)} rows ({percent(len(affected), len(data.rows))})"
+            f"{f', in {len(whole)} of them the whole answer' if whole else ''}. "
             f"{lost} of {total} supervised tokens ({percent(lost, total)}) are lost; rows "
             f"{listed(row.row for row in affected)}.{lowered}",
             severity=severity,

@@ -47,13 +47,17 @@ class MalformedRow(Rule):
         groups = sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[1][0].row))
         for number, (reason, rows) in enumerate(groups, start=1):
             if number > _MAX_FINDINGS:
-                rest = sum(len(rows) for _, rows in groups[_MAX_FINDINGS:])
+                rest = [row for _, rows in groups[_MAX_FINDINGS:] for row in rows]
                 yield Finding(
-                    message=f"{counted(rest, 'more row is', 'more rows are')} malformed, for "
-                    f"{counted(len(groups) - _MAX_FINDINGS, 'other reason')}; report.data.rejected lists "
-                    "them.",
+                    message=f"{counted(len(rest), 'more row is', 'more rows are')} malformed, for "
+                    f"{counted(len(groups) - _MAX_FINDINGS, 'other reason')}: rows "
+                    f"{listed(row.row for row in rest)}; report.data.rejected lists them.",
                     location=Location(row=rows[0].row),
-                    evidence={"num_rows": rest},
+                    evidence={
+                        "rows": [row.row for row in rest[:20]],
+                        "num_rows": len(rest),
+                        "reasons": [reason for reason, _ in groups[_MAX_FINDINGS:][:10]],
+                    },
                 )
                 return
             yield Finding(

@@ -58,7 +58,8 @@ class TokenOutOfRange(Rule):
         yield Finding(
             message=f"{counted(len(bad), 'row has', 'rows have')} token ids outside the model's embedding: "
             f"id {which}, "
-            f"while the embedding has rows 0 to {size - 1}. Rows {listed(row.row for row in bad)}; the "
+            f"while the embedding has rows 0 to {size - 1}. {'Row' if len(bad) == 1 else 'Rows'} "
+            f"{listed(row.row for row in bad)}; the "
             "tokenizer "
             f"has {data.tokenizer_length if data.tokenizer_length is not None else 'an unknown number of'} "
             "tokens.",

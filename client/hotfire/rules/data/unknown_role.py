@@ -77,12 +77,14 @@ class UnknownRole(Rule):
             )
         yield Finding(
             message=f"{counted(len(refused), 'row has', 'rows have')} a role that the chat template does "
-            f"not know{named}. Rows {listed(row.row for row in refused)} cannot be used.",
+            f"not know{named}. {'Row' if len(refused) == 1 else 'Rows'} {listed(row.row for row in refused)} "
+            "cannot be used.",
             location=Location(row=refused[0].row, config_path="/data/role_mapping"),
             evidence={
                 "roles": dict(roles),
                 "rows": [row.row for row in refused[:20]],
                 "reason": refused[0].reason,
+                "first_characters": refused[0].excerpt,
                 "num_rows_read": data.num_rows_read,
             },
             fix=fix,

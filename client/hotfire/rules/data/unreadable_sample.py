@@ -60,7 +60,8 @@ class UnreadableSample(Rule):
                 fix=Fix(description="Give at least as many rows as one optimizer step takes."),
             )
         elif data.num_rows_usable == 0:
-            if not data.rejected and evidence.model is not None and not evidence.model.readable:
+            model = evidence.model
+            if not data.rejected and model is not None and (not model.readable or model.blocked is not None):
                 # They were read, but there is no tokenizer to use them with.
                 raise Skip("the rows were not tokenised, because the model could not be loaded")
             if data.rejected and all(row.kind in NAMED_ELSEWHERE for row in data.rejected):

@@ -27,6 +27,13 @@ def test_bad(sample: DataEvidence, words: str) -> None:
     assert ".." not in finding.message
 
 
+@pytest.mark.parametrize("model", [ModelFacts(readable=False), ModelFacts(blocked="remote-code")])
+def test_rows_without_a_tokenizer_are_not_to_blame(model: ModelFacts) -> None:
+    found, outcome = check(RULE, evidence(data=DataEvidence(num_rows_read=3), model=model))
+    assert found == []
+    assert outcome.outcome is Outcome.SKIPPED
+
+
 def test_good() -> None:
     assert check(RULE, evidence())[0] == []
 

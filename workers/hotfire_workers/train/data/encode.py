@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +41,10 @@ class _Draft:
     """What is tokenised; None: the ids are there already."""
     ids: list[int] = field(default_factory=list)
     mask: list[bool] | None = None
+    spans: list[tuple[int, int]] | None = None
+    """What is trained, as (begin, end); in place of `mask`."""
+    rendered: dict[tuple[int, bool], str] = field(default_factory=dict)
+    """(first turns, with the header that asks for an answer) -> text, as far as it was rendered in a batch."""
     prefix_ok: bool | None = None
     marks: Marks | None = None
     problem: RowError | None = None
@@ -130,10 +134,11 @@ class Encoder:
         """Tokenises several rows in one call of the tokenizer; what is wrong with one concerns no other."""
         drafts: list[_Draft | RowError] = []
         worse: dict[int, _Draft | RowError] = {}
+        rendered = self._render([i for item in items for i in (item, item.worse) if i is not None])
         for index, item in enumerate(items):
-            drafts.append(self._try(self._draft, item))
+            drafts.append(self._try(self._draft, item, rendered))
             if item.worse is not None:
-                worse[index] = self._try(self._draft, item.worse)
+                worse[index] = self._try(self._draft, item.worse, rendered)
         self._tokenise(
             [d for d in (*drafts, *worse.values()) if isinstance(d, _Draft) and d.text is not None]
         )
@@ -149,13 +154,38 @@ class Encoder:
             done.append(encoded)
         return done
 
-    def _try(self, step: Any, given: Any) -> Any:
+    def _try(self, step: Any, given: Any, *more: Any) -> Any:
         try:
-            return given if isinstance(given, RowError) else step(given)
+            return given if isinstance(given, RowError) else step(given, *more)
         except RowError as error:
             return error
 
-    def _draft(self, item: Item) -> _Draft:
+    def _render(self, items: Sequence[Item]) -> dict[int, dict[tuple[int, bool], str]]:
+        """Renders what the rows will need in two calls; by the rows' identity. A shortcut: rows may be missing."""
+        chat, rendered = self.template, defaultdict[int, dict[tuple[int, bool], str]](dict)
+        if chat is None or not chat.is_plain or (self._assistant_only and chat.has_generation):
+            return rendered
+        wanted: dict[bool, list[tuple[Item, int]]] = {False: [], True: []}
+        for item in items:
+            messages = item.messages
+            if messages is None or item.tools or any(chat.role_problem(m["role"]) for m in messages):
+                continue
+            wanted[False].append((item, len(messages)))
+            if self._assistant_only:
+                for k, message in enumerate(messages):
+                    if message["role"] == "assistant" and k:
+                        wanted[True].append((item, k))
+                        if k + 1 < len(messages):
+                            wanted[False].append((item, k + 1))
+        for prompt, parts in wanted.items():
+            texts = (
+                chat.texts([(i.messages or [])[:num] for i, num in parts], prompt=prompt) if parts else None
+            )
+            for (item, num), text in zip(parts, texts or (), strict=False):
+                rendered[id(item)][num, prompt] = text
+        return rendered
+
+    def _draft(self, item: Item, rendered: Mapping[int, dict[tuple[int, bool], str]]) -> _Draft:
         """What of the row is to be tokenised."""
         if item.input_ids is not None:
             if item.labels is not None:
@@ -165,20 +195,25 @@ class Encoder:
             return _Draft(item=item, text=item.text or "")
         self._check_roles(item)
         try:
-            return self._chat_draft(item)
+            return self._chat_draft(item, rendered.get(id(item), {}))
         except RowError as error:
             if error.kind == "template" and order_is_to_blame(self._chat, item.messages, item.tools):
                 raise RowError(str(error), kind="role-order") from error
             raise
 
-    def _chat_draft(self, item: Item) -> _Draft:
+    def _chat_draft(self, item: Item, rendered: dict[tuple[int, bool], str]) -> _Draft:
         messages, tools = item.messages or [], item.tools
         if self._assistant_only and self._chat.has_generation:
             ids, mask = self._chat.ids_and_mask(messages, tools=tools)
             return _Draft(item=item, ids=ids, mask=mask)
         if not self._chat.is_plain:
             return _Draft(item=item, ids=self._chat.ids(messages, tools=tools))
-        return _Draft(item=item, text=self._chat.text(messages, tools=tools))
+        text = rendered.get((len(messages), False))
+        return _Draft(
+            item=item,
+            text=self._chat.text(messages, tools=tools) if text is None else text,
+            rendered=rendered,
+        )
 
     def _tokenise(self, drafts: list[_Draft]) -> None:
         """Fills in the ids of drafts that are text."""
@@ -222,10 +257,14 @@ class Encoder:
             self._mask_prompt(draft, item.prompt)
         ids, mask = draft.ids, draft.mask
         labels = item.labels
-        if labels is None:
-            labels = (
-                list(ids) if mask is None else [i if m else IGNORED for i, m in zip(ids, mask, strict=True)]
-            )
+        if labels is None and mask is not None:
+            labels = [i if m else IGNORED for i, m in zip(ids, mask, strict=True)]
+        elif labels is None and draft.spans is not None:
+            labels = [IGNORED] * len(ids)
+            for begin, end in draft.spans:
+                labels[begin:end] = ids[begin:end]
+        elif labels is None:
+            labels = list(ids)
         return Encoded(
             row=item.row,
             input_ids=ids,
@@ -298,7 +337,10 @@ class Encoder:
                 self._beginning(draft, messages[:num_prompt], asks, tools) if num_prompt else (0, True)
             )
             is_completion = [i >= num for i in range(len(draft.ids))]
-            draft.mask = [a and b for a, b in zip(draft.mask or is_completion, is_completion, strict=True)]
+            answers = draft.mask
+            if draft.spans is not None:
+                answers = [any(b <= i < e for b, e in draft.spans) for i in range(len(draft.ids))]
+            draft.mask = [a and b for a, b in zip(answers or is_completion, is_completion, strict=True)]
             draft.prefix_ok = draft.prefix_ok is not False and fits
 
     def _prefix_difference(self, draft: _Draft, messages: list[dict[str, Any]], tools: Any) -> None:
@@ -308,7 +350,7 @@ class Encoder:
         not (a template that rewrites earlier turns), the span would cover something else: it is not trained.
         """
         whole, ok = draft.ids, None
-        mask = [False] * len(whole)
+        spans: list[tuple[int, int]] = []
         for k, message in enumerate(messages):
             if message["role"] != "assistant" or k == 0:
                 continue  # before the first message there is no prompt to cut off
@@ -321,11 +363,11 @@ class Encoder:
                 ok = False
                 continue
             if starts_well and ends_well:
-                mask[start:end] = [True] * (end - start)
+                spans.append((start, end))
                 ok = ok is not False
             else:
                 ok = False
-        draft.mask, draft.prefix_ok = mask, ok
+        draft.spans, draft.prefix_ok = spans, ok
 
     def _beginning(
         self,
@@ -347,7 +389,8 @@ class Encoder:
         """
         whole = draft.ids
         if draft.text is not None and self._prefixes is not None:
-            text = self._chat.text(messages, prompt=prompt, tools=tools)
+            text = draft.rendered.get((len(messages), prompt), "")
+            text = text or self._chat.text(messages, prompt=prompt, tools=tools)
             draft.marks = draft.marks or self._prefixes.marks(draft.text, whole)
             if draft.marks is not None and draft.text.startswith(text):
                 tail = self._prefixes.tail(text, draft.marks)

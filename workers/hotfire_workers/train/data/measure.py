@@ -36,7 +36,15 @@ def cut(values: list[Any], max_length: int | None, side: str) -> list[Any]:
 
 def num_seen(labels: list[int]) -> int:
     """Labels that the shifted loss looks at: position 0 is never predicted."""
-    return sum(label != IGNORED for label in labels[1:])
+    return max(0, len(labels) - labels.count(IGNORED) - (bool(labels) and labels[0] != IGNORED))
+
+
+def _first_seen(labels: list[int]) -> int:
+    return next(i for i in range(1, len(labels)) if labels[i] != IGNORED)
+
+
+def _last_seen(labels: list[int]) -> int:
+    return next(i for i in range(len(labels) - 1, 0, -1) if labels[i] != IGNORED)
 
 
 @dataclass(kw_only=True)
@@ -65,6 +73,7 @@ class Measure:
 
     def __post_init__(self) -> None:
         self._texts: dict[int, str] = {}
+        self._num_tokens = len(self.tokenizer) if self.tokenizer is not None else 0
         self._comparison = AnswerComparison(self.tokenizer, self.end_token_ids)
         self._bos_text = getattr(self.tokenizer, "bos_token", None)
         self._control_ids = frozenset(control_tokens(self.tokenizer))
@@ -74,7 +83,7 @@ class Measure:
         ids = encoded.input_ids
         labels = collated_labels(ids, encoded.labels, collator=self.collator, pad_token_id=self.pad_token_id)
         kept_ids, kept_labels = (cut(v, self.max_length, self.truncation_side) for v in (ids, labels))
-        supervised = [i for i, label in enumerate(labels) if i and label != IGNORED]
+        num_supervised = num_seen(labels)
         end, has_end = self._end_token(encoded)
         leading = self._num_leading_bos(ids)
         matches, difference, share = self._compare(encoded, labels)
@@ -84,9 +93,9 @@ class Measure:
             num_tokens=len(kept_ids),
             num_tokens_untruncated=len(ids),
             num_supervised=num_seen(kept_labels),
-            num_supervised_untruncated=len(supervised),
-            first_supervised=supervised[0] if supervised else None,
-            last_supervised=supervised[-1] if supervised else None,
+            num_supervised_untruncated=num_supervised,
+            first_supervised=_first_seen(labels) if num_supervised else None,
+            last_supervised=_last_seen(labels) if num_supervised else None,
             max_token_id=max(ids),
             min_token_id=min(ids),
             num_leading_bos=leading,
@@ -97,7 +106,7 @@ class Measure:
             prefix_ok=encoded.prefix_ok,
             empty_answer=any(not a.strip() for a in encoded.answers) if encoded.answers else None,
             num_answers=len(encoded.answers) if encoded.answers is not None else None,
-            num_text_tokens=self._num_text_tokens(ids, supervised),
+            num_text_tokens=self._num_text_tokens(ids, num_supervised),
             answer_difference=difference,
             answer_difference_share=share,
             num_label_mismatches=mismatches,
@@ -109,6 +118,8 @@ class Measure:
 
     def text(self, token_id: int) -> str:
         """Text of one token."""
+        if token_id not in self._texts and not 0 <= token_id < self._num_tokens:
+            self._texts[token_id] = f"<{token_id}>"  # decoders leave it out, and nobody would see it
         if token_id not in self._texts:
             try:
                 self._texts[token_id] = self.tokenizer.decode([token_id])
@@ -138,6 +149,9 @@ class Measure:
         ids, labels = encoded.input_ids, encoded.labels
         if ids.count(bos) == num_leading:
             return False
+        if encoded.answers is not None:  # labels of our own making: each is -100 or the id beside it
+            num_all, num_inside = ids.count(bos) - num_leading, labels[num_leading:].count(bos)
+            return num_inside > 0 and num_all - num_inside <= (0 if num_leading else 1)
         behind = [label for i, label in zip(ids[num_leading:], labels[num_leading:], strict=True) if i == bos]
         num_inside = sum(label != IGNORED for label in behind)
         # More than one outside of the answers: it begins every turn (SmolLM2's BOS is <|im_start|>).
@@ -173,8 +187,8 @@ class Measure:
             and not self.text(token_id).strip()
         )
 
-    def _num_text_tokens(self, ids: list[int], supervised: list[int]) -> int | None:
-        if not self._control_ids or (supervised and len(ids) > _SHORT):
+    def _num_text_tokens(self, ids: list[int], num_supervised: int) -> int | None:
+        if not self._control_ids or (num_supervised and len(ids) > _SHORT):
             return None
         return sum(token not in self._control_ids for token in ids)
 

@@ -39,7 +39,6 @@ class Prefixes:
         # A token that counts only as a word of its own is not found by its characters alone.
         found = {} if any(t.single_word for t in added.values()) else {t.content: i for i, t in added.items()}
         self._id_of = {content: token_id for content, token_id in found.items() if content}
-        self._ids = frozenset(self._id_of.values())
         ordered = sorted(self._id_of, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
 
@@ -48,9 +47,16 @@ class Prefixes:
         if self._pattern is None:
             return None
         matches = list(self._pattern.finditer(text))
-        places = [place for place, token in enumerate(ids) if token in self._ids]
-        if [self._id_of[m.group()] for m in matches] != [ids[place] for place in places]:
-            return None
+        places, place = [], -1
+        for match in matches:
+            token = self._id_of[match.group()]
+            try:
+                place = ids.index(token, place + 1)
+            except ValueError:
+                return None
+            places.append(place)
+        if sum(map(ids.count, {ids[place] for place in places})) != len(places):
+            return None  # one of them is in the ids more often than in the text
         return Marks([m.start() for m in matches], [m.end() for m in matches], places)
 
     def tail(self, beginning: str, marks: Marks) -> tuple[int, list[int]] | None:

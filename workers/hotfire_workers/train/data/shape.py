@@ -146,7 +146,8 @@ class Shapes:
             rows = self._column_rows[names]
             listed = ", ".join(map(str, rows)) + (", ..." if count > len(rows) else "")
             what = ", ".join(names) or "no value at all"
-            parts.append(f"{count} rows have {what} (rows {listed})")
+            has = "1 row has" if count == 1 else f"{count} rows have"
+            parts.append(f"{has} {what} ({'row' if count == 1 else 'rows'} {listed})")
         more = len(self._columns) - len(parts)
         parts += [f"and {more} more sets of columns"] if more > 0 else []
         return [f"not all rows have the same columns: {'; '.join(parts)}"]

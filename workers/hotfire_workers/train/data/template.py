@@ -90,6 +90,16 @@ class ChatTemplate:
         """
         return str(self._apply(messages, prompt, tools, tokenize=False))
 
+    def texts(self, conversations: list[list[dict[str, Any]]], *, prompt: bool) -> list[str] | None:
+        """Renders several conversations (without tools) in one call, which is quicker; None: not all of them.
+
+        Which one it was, and why, only `text` tells.
+        """
+        try:
+            return list(self._bounded(conversations, add_generation_prompt=prompt, tokenize=False))
+        except Exception:  # noqa: BLE001 - a template may raise anything
+            return None
+
     def ids(self, messages: list[dict[str, Any]], *, prompt: bool = False, tools: Any = None) -> list[int]:
         """Token ids of a conversation.
 
@@ -144,7 +154,7 @@ class ChatTemplate:
             reason = _without_contents(str(error), messages) or type(error).__name__
             raise RowError(f"the chat template refuses the row: {reason}", kind="template") from error
 
-    def _bounded(self, messages: list[dict[str, Any]], **how: Any) -> Any:
+    def _bounded(self, messages: list[Any], **how: Any) -> Any:
         with time_limit(_LIMIT_S if self._num_slow < _MAX_SLOW else _SHORT_LIMIT_S):
             return self.tokenizer.apply_chat_template(messages, **how)
 

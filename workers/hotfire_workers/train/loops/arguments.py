@@ -13,10 +13,10 @@ from hotfire_workers.train.loops.context import RankContext
 # Arguments of the spec that are not TrainingArguments: the preparation and the model loader see to them.
 OURS = frozenset(
     {
-        "max_length", "packing", "assistant_only_loss", "completion_only_loss", "chat_template",
-        "add_special_tokens", "collator", "pad_token", "eos_token", "padding_side", "truncation_side",
-        "attn_implementation", "peft", "trainable", "frozen", "optimizer_source", "loop",
-        "enable_input_require_grads",
+        "max_length", "packing", "packing_strategy", "neat_packing", "assistant_only_loss",
+        "completion_only_loss", "chat_template", "add_special_tokens", "collator", "pad_token", "eos_token",
+        "padding_side", "truncation_side", "attn_implementation", "peft", "trainable", "frozen",
+        "optimizer_source", "loop", "enable_input_require_grads",
     }
 )  # fmt: skip
 

@@ -27,6 +27,9 @@ def load_job_model(context: RankContext, *, dtype: torch.dtype | None = None) ->
         request.model, request.training, dtype=dtype, allow_remote_code=request.allow_remote_code
     )  # fmt: skip
     model, _ = set_trainable(model, request.training)
+    if request.training.get("packing"):
+        # With a cache transformers does not look for restarted positions. Trainers train without one, too.
+        model.config.use_cache = False
     context.faults.hook_gradients(model)
     return model
 

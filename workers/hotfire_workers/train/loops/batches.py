@@ -52,7 +52,8 @@ def short_of_rows(num_rows: int, rows_per_step: int) -> str | None:
 class RepeatedRows(Dataset[dict[str, Any]]):
     """The rows over and over, `length` in all, so that no epoch ends inside a trial.
 
-    An item has the row's `input_ids`, `labels`, `attention_mask` and its number, `row`.
+    An item has the row's `input_ids`, `labels`, `attention_mask` and its number, `row`; a pack of several
+    rows is one item (see `data.packs`), and has their numbers, `rows`, too.
 
     Args:
         rows: All rows.
@@ -89,10 +90,11 @@ class RowCollator:
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
         """Rows with their numbers -> one batch."""
-        inputs = [{k: v for k, v in feature.items() if k != "row"} for feature in features]
+        inputs = [{k: v for k, v in feature.items() if k not in ("row", "rows")} for feature in features]
         batch = dict(self._collate(inputs))
         if self._carry_rows:
-            batch[ROWS] = torch.tensor([int(feature.get("row", 0)) for feature in features])
+            numbers = [feature.get("rows") or [feature.get("row", 0)] for feature in features]
+            batch[ROWS] = torch.tensor([int(row) for rows in numbers for row in rows])
         return batch
 
 
