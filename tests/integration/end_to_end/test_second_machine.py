@@ -314,6 +314,7 @@ def test_nothing_is_lost_while_the_service_is_restarted_and_its_certificate_rene
     no_token_anywhere(site)
 
 
+@pytest.mark.slow  # half a minute
 @pytest.mark.timeout(300)
 def test_service_and_certificate_come_and_go_and_no_watcher_notices(front: Site) -> None:
     nothing_lost(front, under_work(front))
@@ -341,7 +342,7 @@ def under_work(site: Site) -> Load:
     refused_clients(site)
     load.stop(120)
     assert not load.failures, load.failures[0]
-    assert load.num_looks > 20
+    assert load.num_looks > 3  # across two restarts and a kill
     return load
 
 
