@@ -8,7 +8,7 @@ import re
 from hotfire import spec as specs
 from hotfire._upload import Upload as UploadMode
 from hotfire.cli import options
-from hotfire.cli.connection import Where, client_of, connect
+from hotfire.cli.connection import Where, client_of, connect, reaches_server
 from hotfire.cli.follow import follow
 from hotfire.cli.output import Output
 from hotfire.errors import SettingsError
@@ -16,6 +16,7 @@ from hotfire.render import progress
 from hotfire.render.places import Sources
 
 
+@reaches_server
 def check(
     spec: options.SpecArgument,
     set_: options.Set = None,
@@ -25,17 +26,13 @@ def check(
     fail_on: options.FailOnOption = options.FailOn.ERROR,
     format_: options.FormatOption = options.Format.PRETTY,
     output: options.Output = None,
-    server: options.Server = None,
     local: options.Local = False,
-    token: options.Token = None,
-    tls: options.Tls = None,
-    ca_cert: options.CaCert = None,
-    client_cert: options.ClientCert = None,
-    client_key: options.ClientKey = None,
     upload: options.Upload = UploadMode.AUTO,
     cancel_on_interrupt: options.CancelOnInterrupt = False,
     verbose: options.Verbose = False,
     quiet: options.Quiet = False,
+    *,
+    where: Where,
 ) -> int:
     """Run a preflight and show its report.
 
@@ -48,14 +45,6 @@ def check(
     display = progress.make(out.errors, quiet=quiet)
     display.start()
     try:
-        where = Where(
-            server=server,
-            token=token,
-            tls=tls,
-            ca_cert=ca_cert,
-            client_cert=client_cert,
-            client_key=client_key,
-        )
         with connect(where, local=local, roots=loaded.roots, say=display.note) as connection:
             display.note("submitting")
             handle = connection.client.create_preflight(loaded, upload=upload, labels=labels)
@@ -73,6 +62,7 @@ def check(
         display.stop()
 
 
+@reaches_server
 def submit(
     spec: options.SpecArgument,
     set_: options.Set = None,
@@ -81,28 +71,15 @@ def submit(
     label: options.Label = None,
     format_: options.PlainFormatOption = options.PlainFormat.PRETTY,
     output: options.Output = None,
-    server: options.Server = None,
-    token: options.Token = None,
-    tls: options.Tls = None,
-    ca_cert: options.CaCert = None,
-    client_cert: options.ClientCert = None,
-    client_key: options.ClientKey = None,
     upload: options.Upload = UploadMode.AUTO,
+    *,
+    where: Where,
 ) -> int:
     """Submit a preflight and return at once."""
     loaded = _load(spec, set_, pool, stages)
     labels = parse_labels(label)
     out = Output(format_, output)
-    with client_of(
-        Where(
-            server=server,
-            token=token,
-            tls=tls,
-            ca_cert=ca_cert,
-            client_cert=client_cert,
-            client_key=client_key,
-        )
-    ) as client:
+    with client_of(where) as client:
         handle = client.create_preflight(loaded, upload=upload, labels=labels)
     if out.format == "json":
         out.message(handle.preflight)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from hotfire import config
 from hotfire._calls import NO_SERVER
 from hotfire._watch import PATIENCE_S
+from hotfire.cli import options
 from hotfire.client import Client
 from hotfire.errors import SettingsError
 
@@ -28,6 +30,39 @@ class Where:
     ca_cert: Path | None = None
     client_cert: Path | None = None
     client_key: Path | None = None
+
+
+_OPTIONS: dict[str, Any] = {
+    "server": options.Server,
+    "token": options.Token,
+    "tls": options.Tls,
+    "ca_cert": options.CaCert,
+    "client_cert": options.ClientCert,
+    "client_key": options.ClientKey,
+}
+
+
+def reaches_server(command: Callable[..., int]) -> Callable[..., int]:
+    """Gives a command the options of `Where` in place of its parameter `where`.
+
+    Typer makes one option of each parameter and knows no groups of them.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    signature = inspect.signature(command)
+    own = [p.replace(annotation=hints[p.name]) for p in signature.parameters.values() if p.name != "where"]
+    shared = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+        for name, kind in _OPTIONS.items()
+    ]
+
+    def run(**given: Any) -> int:
+        where = Where(**{name: given.pop(name) for name in _OPTIONS})
+        return command(**given, where=where)
+
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *shared)}
+    run.__signature__ = signature.replace(parameters=[*own, *shared])  # type: ignore[attr-defined]
+    return run
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

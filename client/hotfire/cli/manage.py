@@ -10,7 +10,7 @@ import typer
 
 from hotfire.cli import exits, options
 from hotfire.cli.check import parse_labels
-from hotfire.cli.connection import Connection, Where, client_of
+from hotfire.cli.connection import Connection, Where, client_of, reaches_server
 from hotfire.cli.follow import follow
 from hotfire.cli.output import Output, console
 from hotfire.errors import SettingsError
@@ -18,33 +18,21 @@ from hotfire.render import progress
 from hotfire.v1 import preflight_service_pb2 as service_pb2
 
 
+@reaches_server
 def watch(
     id_: options.Id,
     fail_on: options.FailOnOption = options.FailOn.ERROR,
     format_: options.FormatOption = options.Format.PRETTY,
     output: options.Output = None,
-    server: options.Server = None,
-    token: options.Token = None,
-    tls: options.Tls = None,
-    ca_cert: options.CaCert = None,
-    client_cert: options.ClientCert = None,
-    client_key: options.ClientKey = None,
     cancel_on_interrupt: options.CancelOnInterrupt = False,
     verbose: options.Verbose = False,
     quiet: options.Quiet = False,
+    *,
+    where: Where,
 ) -> int:
     """Follow a preflight to its end and show its report."""
     out = Output(format_, output, verbose=verbose)
-    with client_of(
-        Where(
-            server=server,
-            token=token,
-            tls=tls,
-            ca_cert=ca_cert,
-            client_cert=client_cert,
-            client_key=client_key,
-        )
-    ) as client:
+    with client_of(where) as client:
         handle = client.preflight(id_)
         handle.refresh()
         display = progress.make(out.errors, quiet=quiet)
@@ -62,6 +50,7 @@ def watch(
             display.stop()
 
 
+@reaches_server
 def get(
     id_: options.Id,
     row: Annotated[int | None, typer.Option("--row", min=1, help="Show one row as tokens.")] = None,
@@ -69,26 +58,13 @@ def get(
     fail_on: options.FailOnOption = options.FailOn.ERROR,
     format_: options.FormatOption = options.Format.PRETTY,
     output: options.Output = None,
-    server: options.Server = None,
-    token: options.Token = None,
-    tls: options.Tls = None,
-    ca_cert: options.CaCert = None,
-    client_cert: options.ClientCert = None,
-    client_key: options.ClientKey = None,
     verbose: options.Verbose = False,
+    *,
+    where: Where,
 ) -> int:
     """Show a preflight as it stands."""
     out = Output(format_, output, verbose=verbose)
-    with client_of(
-        Where(
-            server=server,
-            token=token,
-            tls=tls,
-            ca_cert=ca_cert,
-            client_cert=client_cert,
-            client_key=client_key,
-        )
-    ) as client:
+    with client_of(where) as client:
         if row is not None:
             from hotfire.render import evidence
             from hotfire.render.frame import Look
@@ -101,6 +77,7 @@ def get(
     return exits.of_preflight(preflight, fail_on) if exit_code else exits.OK
 
 
+@reaches_server
 def list_(
     state: Annotated[str | None, typer.Option("--state", help="queued, running, succeeded, ...")] = None,
     verdict: Annotated[str | None, typer.Option("--verdict", help="pass, warn, fail, inconclusive")] = None,
@@ -108,25 +85,12 @@ def list_(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, newest first.")] = 20,
     format_: options.PlainFormatOption = options.PlainFormat.PRETTY,
     output: options.Output = None,
-    server: options.Server = None,
-    token: options.Token = None,
-    tls: options.Tls = None,
-    ca_cert: options.CaCert = None,
-    client_cert: options.ClientCert = None,
-    client_key: options.ClientKey = None,
+    *,
+    where: Where,
 ) -> int:
     """List preflights, newest first."""
     out = Output(format_, output)
-    with client_of(
-        Where(
-            server=server,
-            token=token,
-            tls=tls,
-            ca_cert=ca_cert,
-            client_cert=client_cert,
-            client_key=client_key,
-        )
-    ) as client:
+    with client_of(where) as client:
         found = client.list_preflights(
             state=state, verdict=verdict, labels=parse_labels(label), page_size=min(limit, 500)
         )
@@ -143,28 +107,16 @@ def list_(
     return exits.OK
 
 
+@reaches_server
 def cancel(
     id_: options.Id,
     format_: options.PlainFormatOption = options.PlainFormat.PRETTY,
-    server: options.Server = None,
-    token: options.Token = None,
-    tls: options.Tls = None,
-    ca_cert: options.CaCert = None,
-    client_cert: options.ClientCert = None,
-    client_key: options.ClientKey = None,
+    *,
+    where: Where,
 ) -> int:
     """Cancel a preflight."""
     out = Output(format_)
-    with client_of(
-        Where(
-            server=server,
-            token=token,
-            tls=tls,
-            ca_cert=ca_cert,
-            client_cert=client_cert,
-            client_key=client_key,
-        )
-    ) as client:
+    with client_of(where) as client:
         handle = client.preflight(id_)
         handle.cancel()
     if out.format == "json":
@@ -175,28 +127,16 @@ def cancel(
     return exits.OK
 
 
+@reaches_server
 def delete(
     id_: options.Id,
     format_: options.PlainFormatOption = options.PlainFormat.PRETTY,
-    server: options.Server = None,
-    token: options.Token = None,
-    tls: options.Tls = None,
-    ca_cert: options.CaCert = None,
-    client_cert: options.ClientCert = None,
-    client_key: options.ClientKey = None,
+    *,
+    where: Where,
 ) -> int:
     """Delete a preflight's record."""
     out = Output(format_)
-    with client_of(
-        Where(
-            server=server,
-            token=token,
-            tls=tls,
-            ca_cert=ca_cert,
-            client_cert=client_cert,
-            client_key=client_key,
-        )
-    ) as client:
+    with client_of(where) as client:
         handle = client.preflight(id_)
         handle.delete()
     if out.format == "json":
@@ -206,28 +146,16 @@ def delete(
     return exits.OK
 
 
+@reaches_server
 def pools(
     format_: options.PlainFormatOption = options.PlainFormat.PRETTY,
     output: options.Output = None,
-    server: options.Server = None,
-    token: options.Token = None,
-    tls: options.Tls = None,
-    ca_cert: options.CaCert = None,
-    client_cert: options.ClientCert = None,
-    client_key: options.ClientKey = None,
+    *,
+    where: Where,
 ) -> int:
     """List the worker pools."""
     out = Output(format_, output)
-    with client_of(
-        Where(
-            server=server,
-            token=token,
-            tls=tls,
-            ca_cert=ca_cert,
-            client_cert=client_cert,
-            client_key=client_key,
-        )
-    ) as client:
+    with client_of(where) as client:
         found = client.list_pools()
     from hotfire.render import lists
 
