@@ -103,7 +103,7 @@ def fill(config: dict[str, Any], world_size: int, *, launched: bool = False) -> 
     """
     from transformers.integrations import deepspeed as integration
 
-    class Filler(integration.HfTrainerDeepSpeedConfig):  # type: ignore[misc]
+    class Filler(integration.HfTrainerDeepSpeedConfig):  # type: ignore[misc]  # it is untyped
         """Fills "auto", and does not compare literal values with these made-up arguments."""
 
         def fill_match(self, name: str, value: Any, *_: Any, **__: Any) -> None:
@@ -207,9 +207,9 @@ def _make_optimizer(parsed: Any) -> None:
         DeepSpeedEngine.get_optimizer_configuration, engine
     )
     parameter = torch.nn.Parameter(torch.zeros(2, 2))
-    parameter.use_muon = True  # type: ignore[attr-defined]
+    parameter.use_muon = True  # type: ignore[attr-defined]  # as DeepSpeed marks them
     with _no_kernels():
-        DeepSpeedEngine._configure_basic_optimizer(engine, [parameter])  # noqa: SLF001
+        DeepSpeedEngine._configure_basic_optimizer(engine, [parameter])  # noqa: SLF001 - the real one
 
 
 @contextlib.contextmanager

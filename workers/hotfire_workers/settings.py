@@ -121,7 +121,7 @@ class WorkerSettings(BaseSettings):
         if len(self.devices) == 1 and self.devices[0] in ("auto", "cpu", "cuda"):
             if self.device not in ("auto", self.devices[0]):
                 raise ValueError(f"devices {self.devices[0]!r} contradicts device {self.device!r}")
-            self.device, self.devices = self.devices[0], []  # type: ignore[assignment]
+            self.device, self.devices = self.devices[0], []  # type: ignore[assignment]  # just looked at
         if self.devices and self.device == "cpu":
             raise ValueError(f"devices {','.join(self.devices)!r} are GPUs, and device is 'cpu'")
         return self

@@ -190,7 +190,7 @@ def _load(file: str, training: str | None, cluster: dict[str, Any], loop: str | 
             overrides.insert(0, f"training={json.dumps(document['training'])}")
         loaded = specs.load(path, overrides=overrides, required=("deepspeed",))
     if loop is not None:
-        loaded.spec.training.loop = spec_pb2.Loop.Value(f"LOOP_{loop.upper()}")  # type: ignore[assignment]
+        loaded.spec.training.loop = getattr(spec_pb2, f"LOOP_{loop.upper()}")
     return loaded
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 from hotfire.dsconfig.memory_blocks import (
     Attention,
@@ -176,7 +177,7 @@ _GLM_NORMS = (
     "input_layernorm", "post_attention_layernorm", "post_self_attn_layernorm", "post_mlp_layernorm",
 )  # fmt: skip
 _AFTER = ("post_attention_layernorm", "post_feedforward_layernorm")
-_TRANSFORMER = {
+_TRANSFORMER: dict[str, Any] = {
     "layer": "transformer.h.{}",
     "final_norm": "transformer.ln_f",
     "rms": False,
@@ -201,7 +202,7 @@ _GPT2 = Family(
     outside=_positions("transformer.wpe.weight"),
     tied=True,
     conv1d=True,
-    **_TRANSFORMER,  # type: ignore[arg-type]
+    **_TRANSFORMER,
 )
 _GEMMA_ATTENTION = separate(head_dim=256, qkv_bias="attention_bias", out_bias="attention_bias")
 
@@ -368,7 +369,7 @@ FAMILIES: dict[str, Family] = {
         norms=("ln_1",),
         embedding="transformer.wte",
         head_bias=True,
-        **_TRANSFORMER,  # type: ignore[arg-type]
+        **_TRANSFORMER,
     ),
     "opt": Family(
         attention=separate(qkv_bias="enable_bias", out_bias="enable_bias", default_bias=True, out="out_proj"),
@@ -392,7 +393,7 @@ FAMILIES: dict[str, Family] = {
         embedding="transformer.word_embeddings",
         outside=_bloom_norm,
         tied=True,
-        **_TRANSFORMER,  # type: ignore[arg-type]
+        **_TRANSFORMER,
     ),
     "falcon": Family(
         attention=_falcon,
@@ -400,6 +401,6 @@ FAMILIES: dict[str, Family] = {
         norms=("input_layernorm",),
         embedding="transformer.word_embeddings",
         tied=True,
-        **_TRANSFORMER,  # type: ignore[arg-type]
+        **_TRANSFORMER,
     ),
 }

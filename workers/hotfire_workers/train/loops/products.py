@@ -68,8 +68,8 @@ def compute_in_float32() -> bool:
 
 def _types_without_arithmetic() -> set[torch.dtype]:
     has = {
-        torch.bfloat16: torch.ops.mkldnn._is_mkldnn_bf16_supported,  # noqa: SLF001
-        torch.float16: torch.ops.mkldnn._is_mkldnn_fp16_supported,  # noqa: SLF001
+        torch.bfloat16: torch.ops.mkldnn._is_mkldnn_bf16_supported,  # noqa: SLF001 - no public name
+        torch.float16: torch.ops.mkldnn._is_mkldnn_fp16_supported,  # noqa: SLF001 - no public name
     }
     return {dtype for dtype, answer in has.items() if not answer()}
 
