@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -27,19 +27,16 @@ from hotfire_workers.runner.service import WarmService
 from hotfire_workers.settings import WorkerSettings
 from hotfire_workers.slots import Slot
 
+sys.path.insert(
+    0, str(Path(__file__).parents[1] / "integration/train_loops")
+)  # pytest's importlib mode does not
+
+from train_loop_jobs import TRAINING, ds_config, make_model, uneven_rows, write_rows
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 LOOPS = ("TRAINER", "DEEPSPEED", "ACCELERATE")
 STAGES = (0, 1, 2, 3)
 PRECISIONS = ("fp32", "bf16", "fp16")
-TRAINING = {
-    "per_device_train_batch_size": 2,
-    "gradient_accumulation_steps": 2,
-    "learning_rate": 1e-3,
-    "lr_scheduler_type": "constant",
-    "weight_decay": 0.01,
-    "max_steps": 1000,
-    "max_grad_norm": 1.0,
-}
 #: Step 1 against the reference: the gate of the verdict. Measured on CPU: 1e-5, 4e-4, 6e-5 (practice, section probes).
 GAP = 0.01
 
@@ -69,54 +66,25 @@ class Bench:
 
     @property
     def model_dir(self) -> Path:
-        """A random llama with two layers, in fp32; made once."""
+        """The tiny model of the loops' tests; made once."""
         folder = self.folder / "model"
         if not (folder / "config.json").is_file():
-            import torch
-            from transformers import AutoConfig, AutoModelForCausalLM
-
-            torch.manual_seed(0)
-            config = AutoConfig.for_model(
-                "llama",
-                vocab_size=512,
-                hidden_size=64,
-                intermediate_size=128,
-                num_hidden_layers=2,
-                num_attention_heads=4,
-                num_key_value_heads=2,
-                max_position_embeddings=128,
-                pad_token_id=0,
-                bos_token_id=1,
-                eos_token_id=2,
-                tie_word_embeddings=False,
-            )
-            AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+            make_model(folder)
         return folder
 
     @property
     def prepared_dir(self) -> Path:
-        """24 rows with unequal numbers of supervised tokens, as a preparation leaves them."""
+        """Rows with unequal numbers of supervised tokens, as a preparation leaves them."""
         folder = self.folder / "prepared"
         if not folder.is_dir():
-            rows = []
-            for row in range(1, 25):
-                ids = [(31 * row + 17 * k * k + 5) % 511 + 1 for k in range(12 + (7 * row) % 9)]
-                labels = [-100 if k < 2 + row % 7 else token for k, token in enumerate(ids)]
-                rows.append(
-                    {"row": row, "input_ids": ids, "labels": labels, "attention_mask": [1] * len(ids)}
-                )
-            folder.mkdir(parents=True)
-            (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-            (folder / "data.json").write_text(
-                json.dumps({"pad_token_id": 0, "extra": {"padding_side": "right"}})
-            )
+            write_rows(folder, uneven_rows())
         return folder
 
     def request(self, config: dict[str, Any] | None, loop: str, **more: Any) -> TrialRequest:
         """A trial; `config=None` is the reference of `reference_config`."""
         self._count += 1
         given = config if config is not None else more.get("reference_config") or {}
-        training = TRAINING | {"loop": loop}
+        training = TRAINING | {"max_grad_norm": 1.0, "loop": loop}
         training |= {name: True for name in ("bf16", "fp16") if given.get(name, {}).get("enabled")}
         fields: dict[str, Any] = {
             "name": f"trial-{self._count}",
@@ -161,25 +129,6 @@ class Bench:
             slot=self.slot,
             settings=self.settings,
         )
-
-
-def ds_config(stage: int, precision: str, **more: Any) -> dict[str, Any]:
-    """Literal batch sizes of the trial; the optimizer's values equal to TRAINING."""
-    config: dict[str, Any] = {
-        "train_micro_batch_size_per_gpu": 2,
-        "gradient_accumulation_steps": 2,
-        "gradient_clipping": 1.0,
-        "zero_optimization": {"stage": stage},
-        "optimizer": {
-            "type": "AdamW",
-            "params": {"lr": 1e-3, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.01},
-        },
-    }
-    if precision == "fp16":
-        config["fp16"] = {"enabled": True, "initial_scale_power": 12}
-    elif precision == "bf16":
-        config["bf16"] = {"enabled": True}
-    return config | more
 
 
 # --- The matrix -------------------------------------------------------------------------------------------

@@ -19,40 +19,20 @@ from hotfire_workers.train.imports import default_cache_dir
 
 sys.path.insert(0, str(Path(__file__).parent))  # pytest's importlib mode does not
 
-from train_loop_jobs import NUM_RANKS, TRAINING, RunTrial, make_rows, write_rows
+from train_loop_jobs import NUM_RANKS, TRAINING, RunTrial, make_model, uneven_rows, write_rows
 
 
 @pytest.fixture(scope="session")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random llama with two layers, in fp32."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    torch.manual_seed(0)
-    config = AutoConfig.for_model(
-        "llama",
-        vocab_size=512,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=128,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-        tie_word_embeddings=False,
-    )
     folder = tmp_path_factory.mktemp("model")
-    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    make_model(folder)
     return folder
 
 
 @pytest.fixture(scope="session")
 def prepared_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """24 rows with unequal numbers of supervised tokens."""
     folder = tmp_path_factory.mktemp("prepared")
-    write_rows(folder, make_rows(24, masked=lambda row, position: position < 2 + row % 7))
+    write_rows(folder, uneven_rows())
     return folder
 
 

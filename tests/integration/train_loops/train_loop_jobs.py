@@ -57,3 +57,31 @@ def make_rows(num_rows: int, *, masked: Callable[[int, int], bool], vocab: int =
         labels = [-100 if masked(row, position) else token for position, token in enumerate(ids)]
         rows.append({"row": row, "input_ids": ids, "labels": labels})
     return rows
+
+
+def uneven_rows() -> list[dict[str, Any]]:
+    """24 rows with unequal numbers of supervised tokens."""
+    return make_rows(24, masked=lambda row, position: position < 2 + row % 7)
+
+
+def make_model(folder: Path) -> None:
+    """A random llama with two layers, in fp32."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        "llama",
+        vocab_size=512,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        tie_word_embeddings=False,
+    )
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
