@@ -135,3 +135,35 @@ def write_rows(path: Path, rows: list[Any]) -> Path:
     """JSON Lines."""
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
+
+
+def make_slow_tokenizer(template: str) -> Any:
+    """A tokenizer in Python, one id per byte."""
+    from transformers import PreTrainedTokenizer
+
+    class Characters(PreTrainedTokenizer):
+        def __init__(self, **kwargs: Any):
+            super().__init__(**kwargs)
+
+        @property
+        def vocab_size(self) -> int:
+            return 256
+
+        def get_vocab(self) -> dict[str, int]:
+            return {chr(i): i for i in range(256)} | self.added_tokens_encoder
+
+        def _tokenize(self, text: str, **_: Any) -> list[str]:
+            return [chr(b) for b in text.encode()]
+
+        def _convert_token_to_id(self, token: str) -> int:
+            return ord(token)
+
+        def _convert_id_to_token(self, index: int) -> str:
+            return chr(index)
+
+        def convert_tokens_to_string(self, tokens: list[str]) -> str:
+            return "".join(tokens)
+
+    tokenizer = Characters(eos_token="<|endoftext|>", additional_special_tokens=SPECIALS[1:])
+    tokenizer.chat_template = template
+    return tokenizer

@@ -460,43 +460,10 @@ def test_only_so_many_rows_are_read(tmp_path: Path) -> None:
 
 def test_a_slow_tokenizer_uses_the_prefix_difference(tmp_path: Path) -> None:
     """A tokenizer in Python cannot tell where characters went, so {% generation %} is of no use with it."""
-    tokenizer = _slow_tokenizer(specimens.GENERATION)
+    tokenizer = specimens.make_slow_tokenizer(specimens.GENERATION)
     data = evidence(tmp_path, [ONE], {"assistant_only_loss": True}, tokenizer=tokenizer)
     assert data.mask_source == "prefix"
     assert trained(data, tokenizer=tokenizer).replace(" ", "") == "Paris.<|endoftext|>"
-
-
-def _slow_tokenizer(template: str) -> Any:
-    from transformers import PreTrainedTokenizer
-
-    class Characters(PreTrainedTokenizer):
-        """One id per byte."""
-
-        def __init__(self, **kwargs: Any):
-            super().__init__(**kwargs)
-
-        @property
-        def vocab_size(self) -> int:
-            return 256
-
-        def get_vocab(self) -> dict[str, int]:
-            return {chr(i): i for i in range(256)} | self.added_tokens_encoder
-
-        def _tokenize(self, text: str, **_: Any) -> list[str]:
-            return [chr(b) for b in text.encode()]
-
-        def _convert_token_to_id(self, token: str) -> int:
-            return ord(token)
-
-        def _convert_id_to_token(self, index: int) -> str:
-            return chr(index)
-
-        def convert_tokens_to_string(self, tokens: list[str]) -> str:
-            return "".join(tokens)
-
-    tokenizer = Characters(eos_token="<|endoftext|>", additional_special_tokens=specimens.SPECIALS[1:])
-    tokenizer.chat_template = template
-    return tokenizer
 
 
 def test_an_id_that_the_tokenizer_does_not_have_is_seen(tmp_path: Path) -> None:
