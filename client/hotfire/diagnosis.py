@@ -159,7 +159,8 @@ def _load(spec: Any) -> specs.LoadedSpec:
 def _evidence(log: logs.JobLog, loaded: specs.LoadedSpec | None) -> Evidence:
     evidence = Evidence()
     if loaded is not None:
-        evidence = static.static_evidence(loaded.spec)
+        # A job that has run had somebody who resolved its "auto".
+        evidence = static.job_evidence(loaded.spec)
         evidence.plan = None
         if evidence.config is not None and evidence.config.given is None and not evidence.config.problems:
             evidence.config = None

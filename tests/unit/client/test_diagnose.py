@@ -281,3 +281,11 @@ def test_warnings_fail_on_demand(tmp_path):
     path = state(tmp_path, [*HEALTHY, (0.0, 0.0, 1e-4), *HEALTHY])
     assert app.run(["diagnose", str(path)]) == 0
     assert app.run(["diagnose", str(path), "--fail-on", "warn"]) == 1
+
+
+def test_a_job_that_has_run_had_somebody_who_resolved_its_auto(tmp_path):
+    document = spec()
+    document["deepspeed"]["train_micro_batch_size_per_gpu"] = "auto"
+    found = hotfire.diagnose(state(tmp_path, [(0.0, 0.0, 1e-4)] * 3), spec=document)
+    assert "unresolved-auto" not in rules(found)
+    assert "zero-gradient" in rules(found)
