@@ -103,7 +103,7 @@ def fill(config: dict[str, Any], world_size: int, *, launched: bool = False) -> 
     """
     from transformers.integrations import deepspeed as integration
 
-    class Filler(integration.HfTrainerDeepSpeedConfig):  # type: ignore[misc]  # it is untyped
+    class Filler(integration.HfTrainerDeepSpeedConfig):  # type: ignore[misc]  # its base is untyped
         """Fills "auto", and does not compare literal values with these made-up arguments."""
 
         def fill_match(self, name: str, value: Any, *_: Any, **__: Any) -> None:

@@ -111,7 +111,7 @@ async def _calls(address: str, configs: list[Path], *, seconds: float) -> tuple[
     """
     requests = [_request(path) for path in configs]
     async with grpc.aio.insecure_channel(address) as channel:
-        stub = PreflightServiceStub(channel)  # type: ignore[no-untyped-call]  # grpc's stubs are
+        stub = PreflightServiceStub(channel)  # type: ignore[no-untyped-call]  # generated, untyped
         for request in requests * 10:
             await stub.CheckConfig(request)
         latencies_s: list[float] = []

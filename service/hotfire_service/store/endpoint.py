@@ -1,4 +1,4 @@
-"""The plain HTTP side port of service and worker: `/metrics`, `/livez`, `/readyz`.
+"""The plain HTTP side port of service and worker: `/metrics`, `/livez`, `/readyz`. Here, where both houses meet.
 
 It shows numbers, never the text of a row, a token or an address of the store.
 """
