@@ -56,11 +56,14 @@ types: venv
 extensions: venv
 	$(BIN)/python -m hotfire_workers.train.setup
 
+# Unit tests use one core each; the rest start processes of their own, and watch what becomes of them.
 test: lint types extensions
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest tests/unit -n 2
+	$(BIN)/python -m pytest --ignore=tests/unit
 
 test-all: lint types extensions
-	$(BIN)/python -m pytest -m "not gpu"
+	$(BIN)/python -m pytest tests/unit -n 2 -m "not gpu"
+	$(BIN)/python -m pytest --ignore=tests/unit -m "not gpu"
 
 # The trials on this machine's GPUs; skipped with a reason where there is none (docs/gpu-check.md).
 test-gpu: venv
