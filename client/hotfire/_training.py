@@ -1,7 +1,7 @@
 """Training arguments as the spec takes them: from a mapping, or from a `TrainingArguments` object.
 
-Known names are typed fields of `TrainingSpec`; every other name of `transformers.TrainingArguments` goes into
-`other`; anything else is an error, because a misspelt argument is what a preflight is for.
+Known names are typed fields of `TrainingSpec`; every other name of `transformers.TrainingArguments`, and how rows are
+packed, goes into `other`; anything else is an error, because a misspelt argument is what a preflight is for.
 """
 
 from __future__ import annotations
@@ -44,8 +44,10 @@ include_inputs_for_metrics include_tokens_per_second push_to_hub_model_id push_t
 push_to_hub_token mp_parameters ray_scope torchdynamo dispatch_batches split_batches sharded_ddp
 fsdp_min_num_params fsdp_transformer_layer_cls_to_wrap adafactor xpu_backend bf16_backend
 """
-OTHER_NAMES = frozenset((_NOW + _BEFORE).split())
-"""Names of `TrainingArguments` that are not typed fields of `TrainingSpec`."""
+# How rows are packed: TRL's SFTConfig, LLaMA-Factory's arguments.
+_PACKING = "packing_strategy neat_packing"
+OTHER_NAMES = frozenset(f"{_NOW} {_BEFORE} {_PACKING}".split())
+"""Names of `TrainingArguments` (and of packing) that are not typed fields of `TrainingSpec`."""
 
 #: Never leave this machine.
 _SECRET = frozenset({"hub_token", "push_to_hub_token"})

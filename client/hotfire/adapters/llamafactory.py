@@ -34,10 +34,7 @@ def adapt(arguments: Mapping[str, Any], base: Path) -> Adapted:
     _tuning(reader)
     reader.move("cutoff_len", "training", "max_length", int)
     reader.put("training", "max_length", 2048)
-    if reader.given("neat_packing") and reader.arguments["neat_packing"]:
-        reader.put("training", "packing", True)
-        reader.mapped["neat_packing"] = "training.packing"
-    reader.move("packing", "training", "packing", bool)
+    _packing(reader)
     reader.move("flash_attn", "training", "attn_implementation", attention)
     reader.move("disable_gradient_checkpointing", "training", "gradient_checkpointing", lambda off: not off)
     # LLaMA-Factory turns it on by itself, reentrant.
@@ -60,11 +57,23 @@ def adapt(arguments: Mapping[str, Any], base: Path) -> Adapted:
     return reader.result()
 
 
+def _packing(reader: Reader) -> None:
+    """Whole rows are packed, and marked off from each other with `neat_packing` only, which implies `packing`."""
+    is_neat = bool(reader.take("neat_packing", "training.neat_packing"))
+    is_packed = bool(reader.take("packing", "training.packing"))
+    if is_neat or is_packed:
+        reader.put("training", "packing", True)
+        reader.put("training", "neat_packing", is_neat)
+
+
 def _stage(reader: Reader) -> None:
     stage = reader.take("stage", "training: what is learnt") or "sft"
     if stage == "pt":
         reader.put("data", "format", "text")
-        reader.put("training", "packing", True)
+        # Texts are joined and cut, unless the file says `packing: false`.
+        if reader.arguments.get("packing") is not False:
+            reader.put("training", "packing", True)
+            reader.put("training", "packing_strategy", "wrapped")
         return
     if stage != "sft":
         reader.notes.append(

@@ -63,6 +63,25 @@ def test_a_config_that_cannot_start_is_cured_by_a_patch_that_ran(run):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("strategy", "verdict", "found"),
+    [("bfd", "VERDICT_PASS", None), ("wrapped", "VERDICT_WARN", "packing-contamination")],
+)
+def test_packed_rows_run_to_a_verdict(run, strategy, verdict, found):
+    """Candidate and reference train on the same packs; only packs without borders are something to complain of."""
+    packed = ("training.packing=true", "training.max_length=512", f"training.packing_strategy={strategy}")
+    report, sink = run(job("glm4-healthy", "plan.num_steps=4", *packed))
+    assert {name: outcomes(report)[name] for name in ("candidate", "reference")} == {
+        "candidate": "TRAINS",
+        "reference": "TRAINS",
+    }
+    assert V.Verdict.Name(report.verdict) == verdict, report.headline
+    flagged = {f.rule for f in report.findings if f.severity in (V.SEVERITY_WARNING, V.SEVERITY_ERROR)}
+    assert flagged == ({found} if found else set())
+    assert sink.rows
+
+
+@pytest.mark.slow
 def test_cold_gives_the_same_answer(run, warm_service):
     spec = job("glm4-healthy", "plan.num_steps=4")
     warm, _ = run(spec)

@@ -123,8 +123,10 @@ def test_llamafactory():
     assert chat["training"]["learning_rate"] == 1e-4
     assert chat["training"]["gradient_checkpointing"] is False
     assert chat["training"]["attn_implementation"] == "flash_attention_2"
+    assert (chat["training"]["packing"], chat["training"]["neat_packing"]) == (True, False)
     pretrain = adapters.read(FILES / "llamafactory_pretrain.yaml")
     assert pretrain.document["training"]["packing"] is True
+    assert pretrain.document["training"]["packing_strategy"] == "wrapped"
     assert "assistant_only_loss" not in pretrain.document["training"]
     assert pretrain.missing == ["data", "deepspeed"] or "uri" not in pretrain.document["data"]
     assert pretrain.ignored["hub_token"] == "a secret"

@@ -25,7 +25,9 @@ class PackingContamination(Rule):
         are joined and cut (`packing_strategy: wrapped`).
 
     Fix:
-        An attention backend that keeps rows apart (`attn_implementation: flash_attention_2`), or no packing.
+        Whole rows with borders (`packing_strategy: bfd`, `neat_packing: true`), an attention backend that keeps
+        them apart (`attn_implementation: flash_attention_2`), or no packing. Plain texts that are joined and cut
+        (pre-training) are only mentioned.
 
     Source:
         TRL sft_trainer.py (padding-free without flash attention), commits ebb8899f5 and 7e170612a;
@@ -46,17 +48,7 @@ class PackingContamination(Rule):
         attention = str(training.get("attn_implementation") or "the default")
         strategy = training.get("packing_strategy")
         if strategy == "wrapped" or training.get("neat_packing") is False:
-            yield Finding(
-                message="Rows are joined and cut to length (packing without borders): a row attends to the "
-                "ones before it, with every attention backend.",
-                severity=Severity.WARNING,
-                location=Location(config_path="/training/packing"),
-                evidence={"packing_strategy": strategy, "attn_implementation": attention},
-                fix=Fix(
-                    description="Do not pack, or pack whole rows (packing_strategy bfd, neat_packing).",
-                    patch=[remove("/training/packing")],
-                ),
-            )
+            yield _without_borders(evidence, is_text=data.format == "TEXT")
             return
         if training.get("neat_packing") or "flash" in attention:
             return
@@ -86,6 +78,28 @@ class PackingContamination(Rule):
                 )
             ],
         )
+
+
+def _without_borders(evidence: Evidence, *, is_text: bool) -> Finding:
+    """Joined texts are how models are pre-trained; joined conversations are a mistake."""
+    training = evidence.training or {}
+    strategy = training.get("packing_strategy")
+    path, value = (
+        ("/training/packing_strategy", "bfd") if strategy == "wrapped" else ("/training/neat_packing", True)
+    )
+    how = "joined and cut to length" if strategy == "wrapped" else "packed without borders between them"
+    return Finding(
+        message=f"Rows are {how}: a row attends to the ones before it, with every attention backend.",
+        severity=Severity.INFO if is_text else Severity.WARNING,
+        location=Location(config_path="/training/packing"),
+        evidence={
+            "packing_strategy": strategy,
+            "neat_packing": training.get("neat_packing"),
+            "attn_implementation": training.get("attn_implementation"),
+        },
+        fix=Fix(description="Pack whole rows, with borders.", patch=[set_value(evidence, path, value)]),
+        alternatives=[Fix(description="Do not pack.", patch=[remove("/training/packing")])],
+    )
 
 
 def _old_version(evidence: Evidence, target: str, attention: str) -> Finding:

@@ -23,11 +23,27 @@ def test_bad_seen_in_a_small_copy() -> None:
     assert patched["training"]["attn_implementation"] == "flash_attention_2"
 
 
-@pytest.mark.parametrize("arguments", [{"packing_strategy": "wrapped"}, {"neat_packing": False}])
-def test_bad_without_borders(arguments: dict) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "cured"),
+    [
+        ({"packing_strategy": "wrapped"}, {"packing_strategy": "bfd"}),
+        ({"neat_packing": False}, {"neat_packing": True}),
+    ],
+)
+def test_bad_without_borders(arguments: dict, cured: dict) -> None:
     given = evidence(training=training(packing=True, attn_implementation="flash_attention_2", **arguments))
     (finding,), _ = check(RULE, given)
     assert finding.severity is Severity.WARNING
+    patched = apply_patch(given.spec, finding.fix.patch)["training"]
+    assert patched.items() >= (cured | {"packing": True}).items()
+    (other,) = finding.alternatives
+    assert "packing" not in apply_patch(given.spec, other.patch)["training"]
+
+
+def test_texts_are_joined_on_purpose() -> None:
+    given = evidence(training=training(packing=True, packing_strategy="wrapped"), data=data(format="TEXT"))
+    (finding,), _ = check(RULE, given)
+    assert finding.severity is Severity.INFO
 
 
 def test_bad_an_old_version_on_the_target() -> None:
