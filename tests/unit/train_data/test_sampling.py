@@ -103,7 +103,7 @@ def test_rows_behind_the_token_budget_are_scanned(tmp_path: Path) -> None:
     sample = prepare(tmp_path, rows, max_tokens=500)
     data = sample.evidence
     assert data.num_rows_read == 240
-    assert data.num_rows_usable < 100
+    assert data.num_rows_usable < 150
     assert {201, 221} <= {row.row for row in data.rows}
     assert [row.row for row in data.rows] == sorted(row.row for row in data.rows)
     assert [row.row for row in data.rejected] == [211]

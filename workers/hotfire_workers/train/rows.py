@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hotfire.rules.evidence import DataEvidence, PreparedRow, PrepareRequest, RejectedRow
-from hotfire_workers.train.data.encode import Encoded, Encoder
+from hotfire_workers.train.data.encode import Begun, Encoded, Encoder
 from hotfire_workers.train.data.family import template_facts
 from hotfire_workers.train.data.formats import Item, Layout, RowError, layout_of
 from hotfire_workers.train.data.guard import few_collections, memory_limit
@@ -37,6 +37,9 @@ _MAX_REJECTED = 10_000
 """Rows whose reason is kept; the others are counted."""
 _MEMORY_BYTES = 8 << 30
 """What the preparation of a sample may take besides."""
+
+
+_Begun = tuple[list[Entry], Begun]
 
 
 @dataclass(kw_only=True)
@@ -216,11 +219,17 @@ class _Preparation:
         )
         look = _Look(self, encoder, measure, observer)
         items = self._items(layout, raw_rows)
+        begun: _Begun | None = None
         for batch in _batches(items):
-            look.at(batch)
+            before, begun = begun, look.begin(batch)
+            if before is not None:
+                look.take(before)
             if self.num_tokens >= self.max_tokens:
-                self._scan(items, look, behind=batch[-1][0].row)
                 break
+        if begun is not None:
+            look.take(begun)
+        if self.num_tokens >= self.max_tokens:
+            self._scan(items, look, behind=batch[-1][0].row)
         evidence.mask_source = encoder.mask_source
         if layout.format == "PREFERENCE":
             evidence.rejected_answers = look.worse
@@ -250,7 +259,7 @@ class _Preparation:
         if not scan.num_rows:
             return
         picked = scan.picked()
-        look.at(picked, are_counted=True)
+        look.take(look.begin(picked), are_counted=True)
         self.evidence.notes.append(
             f"of the {scan.num_rows:,} rows behind row {behind} {len(picked)} were tokenised (the longest, the "
             f"shortest, new kinds, one in a thousand): up to there it is {self.max_tokens:,} tokens"
@@ -335,18 +344,22 @@ class _Look:
         self._encoder, self._measure, self.observer = encoder, measure, observer
         self.worse: list[PreparedRow] = []
 
-    def at(self, batch: list[Entry], *, are_counted: bool = False) -> None:
-        """Takes in some rows, whose columns may have been counted already."""
-        encoded_rows = self._encoder.encode_all([item for item, _, _ in batch])
-        for (item, raw, traits), encoded in zip(batch, encoded_rows, strict=True):
+    def begin(self, batch: list[Entry]) -> _Begun:
+        """Has some rows tokenised."""
+        return batch, self._encoder.begin([item for item, _, _ in batch])
+
+    def take(self, begun: _Begun, *, are_counted: bool = False) -> None:
+        """Takes them in; their columns may have been counted already."""
+        batch, encodings = begun
+        for (item, raw, traits), encoded in zip(batch, self._encoder.finish(encodings), strict=True):
             if not are_counted:
                 self.observer.see_value(raw.value or {})
             if isinstance(encoded, RowError):
                 self._of.reject(item.row, str(encoded), kind=encoded.kind, value=raw.value)
             else:
-                self._take(item, raw, traits, encoded)
+                self._take_row(item, raw, traits, encoded)
 
-    def _take(self, item: Item, raw: RawRow, traits: Traits, encoded: Encoded) -> None:
+    def _take_row(self, item: Item, raw: RawRow, traits: Traits, encoded: Encoded) -> None:
         of, side, max_length = self._of, self._measure.truncation_side, self._measure.max_length
         num_listed = self.observer.num_listed()
         kept = min(len(encoded.input_ids), max_length or len(encoded.input_ids))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hotfire_workers.train.data.batches import Batches
 from hotfire_workers.train.data.formats import Item, RowError
 from hotfire_workers.train.data.prefixes import Marks, Prefixes
 from hotfire_workers.train.data.roles import order_is_to_blame
@@ -50,6 +51,17 @@ class _Draft:
     problem: RowError | None = None
 
 
+@dataclass(kw_only=True, slots=True)
+class Begun:
+    """Several rows on their way, in their order."""
+
+    drafts: list[_Draft | RowError]
+    worse: dict[int, _Draft | RowError]
+    """Of preference pairs: place of the row -> its rejected side."""
+    tokenised: list[tuple[list[_Draft], Callable[[], list[list[int] | RowError]]]]
+    """Texts that are being tokenised, and what waits for their ids."""
+
+
 class Encoder:
     """Turns rows into ids and labels the way the job does.
 
@@ -90,6 +102,7 @@ class Encoder:
             else None
         )
         self._prefixes = Prefixes(tokenizer) if tokenizer is not None else None
+        self._batches = Batches(tokenizer)
         self.unknown_roles: Counter[str] = Counter()
         self.notes = self._unmet()
         self.mask_source = self._mask_source()
@@ -132,6 +145,10 @@ class Encoder:
 
     def encode_all(self, items: Sequence[Item]) -> list[Encoded | RowError]:
         """Tokenises several rows in one call of the tokenizer; what is wrong with one concerns no other."""
+        return self.finish(self.begin(items))
+
+    def begin(self, items: Sequence[Item]) -> Begun:
+        """Renders several rows and has them tokenised, which may go on while the caller does something else."""
         drafts: list[_Draft | RowError] = []
         worse: dict[int, _Draft | RowError] = {}
         rendered = self._render([i for item in items for i in (item, item.worse) if i is not None])
@@ -139,11 +156,26 @@ class Encoder:
             drafts.append(self._try(self._draft, item, rendered))
             if item.worse is not None:
                 worse[index] = self._try(self._draft, item.worse, rendered)
-        self._tokenise(
-            [d for d in (*drafts, *worse.values()) if isinstance(d, _Draft) and d.text is not None]
-        )
-        done: list[Encoded | RowError] = []
-        for index, draft in enumerate(drafts):
+        texts = [d for d in (*drafts, *worse.values()) if isinstance(d, _Draft) and d.text is not None]
+        tokenised = []
+        for are_chats in (False, True):
+            batch = [d for d in texts if (d.item.messages is not None) is are_chats]
+            if batch:
+                flag = bool(self._add_special_tokens) if are_chats else self._add_special_tokens
+                ids = self._batches.begin([d.text or "" for d in batch], add_special_tokens=flag)
+                tokenised.append((batch, ids))
+        return Begun(drafts=drafts, worse=worse, tokenised=tokenised)
+
+    def finish(self, begun: Begun) -> list[Encoded | RowError]:
+        """Waits for the ids, and makes the labels."""
+        for batch, ids in begun.tokenised:
+            for draft, found in zip(batch, ids(), strict=True):
+                if isinstance(found, RowError):
+                    draft.problem = found
+                else:
+                    draft.ids = found
+        worse, done = begun.worse, list[Encoded | RowError]()
+        for index, draft in enumerate(begun.drafts):
             encoded = self._try(self._finish, draft)
             if index in worse and isinstance(encoded, Encoded):
                 other = self._try(self._finish, worse[index])
@@ -214,35 +246,6 @@ class Encoder:
             text=self._chat.text(messages, tools=tools) if text is None else text,
             rendered=rendered,
         )
-
-    def _tokenise(self, drafts: list[_Draft]) -> None:
-        """Fills in the ids of drafts that are text."""
-        for are_chats in (False, True):
-            batch = [d for d in drafts if (d.item.messages is not None) is are_chats]
-            if not batch:
-                continue
-            flag = bool(self._add_special_tokens) if are_chats else self._add_special_tokens
-            how = {} if flag is None else {"add_special_tokens": flag}
-            try:
-                found = self._ids([d.text or "" for d in batch], how)
-            except Exception:  # noqa: BLE001 - each tokenizer raises its own: which row is it?
-                for draft in batch:
-                    self._tokenise_alone(draft, how)
-                continue
-            for draft, ids in zip(batch, found, strict=True):
-                draft.ids = ids
-
-    def _tokenise_alone(self, draft: _Draft, how: dict[str, bool]) -> None:
-        try:
-            (draft.ids,) = self._ids([draft.text or ""], how)
-        except Exception as error:  # noqa: BLE001 - as above
-            draft.problem = RowError(f"the tokenizer refuses the text of the row ({type(error).__name__})")
-
-    def _ids(self, texts: list[str], how: dict[str, bool]) -> list[list[int]]:
-        found: list[list[int]] = self._tokenizer(
-            texts, return_attention_mask=False, return_token_type_ids=False, **how
-        )["input_ids"]
-        return found
 
     def _finish(self, draft: _Draft) -> Encoded:
         item = draft.item
