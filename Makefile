@@ -59,7 +59,7 @@ extensions: venv
 # Unit tests use one core each; the rest start processes of their own, and watch what becomes of them.
 test: lint types extensions
 	$(BIN)/python -m pytest tests/unit -n 2
-	$(BIN)/python -m pytest --ignore=tests/unit
+	$(BIN)/python -m pytest --ignore=tests/unit --durations=15
 
 test-all: lint types extensions
 	$(BIN)/python -m pytest tests/unit -n 2 -m "not gpu"

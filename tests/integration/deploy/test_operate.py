@@ -101,10 +101,11 @@ def test_a_new_operator_follows_the_document(base, tmp_path):
     # The worker's libraries are the training environment's, and torch is nowhere else.
     assert not list(base.glob("venv/lib/*/site-packages/torch"))
     # What the document promises of secrets.
-    token = re.search(r"^HOTFIRE_SERVICE_TOKEN=(\w{64})$", (base / "service.env").read_text(), re.MULTILINE)
+    token = re.search(r'^token = "([\w-]{32,})"$', (base / "client/config.toml").read_text(), re.MULTILINE)
     assert token is not None
-    assert token[1] not in said + logs
-    for name in ("service.env", "tls/server.key", "client/config.toml"):
+    kept = "".join((base / name).read_text() for name in ("tokens.toml", "service.env", "worker.env"))
+    assert token[1] not in said + logs + kept
+    for name in ("tokens.toml", "service.env", "tls/server.key", "client/config.toml"):
         assert (base / name).stat().st_mode & 0o077 == 0
     # Stopped in order: nothing of it is left.
     left = []
