@@ -28,6 +28,8 @@ class Adapted:
     """A job, made to fit a slot."""
 
     config: dict[str, Any]
+    training: dict[str, Any]
+    """The training arguments."""
     num_ranks: int
     micro_batch_size: int
     gradient_accumulation_steps: int
@@ -71,6 +73,7 @@ def adapt(job: Job, slot: Slot) -> Adapted:
     accumulation = max(1, batch.accumulation or job.training.get("gradient_accumulation_steps") or 1)
     adapted = Adapted(
         config=config,
+        training=dict(job.training),
         num_ranks=num_ranks,
         micro_batch_size=micro,
         gradient_accumulation_steps=accumulation,
@@ -82,6 +85,8 @@ def adapt(job: Job, slot: Slot) -> Adapted:
     _batch(adapted, world_size)
     _zero(adapted, slot)
     _other_engines(adapted, slot)
+    if slot.is_cpu:
+        _attention(adapted)
     if slot.is_cpu and adapted.dtype == "fp16":
         adapted.emulate_fp16 = True
     return adapted
@@ -149,6 +154,20 @@ def _zero(adapted: Adapted, slot: Slot) -> None:
                         f"/deepspeed/zero_optimization/{key}",
                         "its kernels exist for CUDA only, and this is a CPU",
                     )
+
+
+def _attention(adapted: Adapted) -> None:
+    """Attention that needs a GPU: FlashAttention, kernels from the hub, flex attention (no backward pass on a CPU)."""
+    given = str(adapted.training.get("attn_implementation") or "")
+    if "flash" in given or "/" in given or given == "flex_attention":
+        adapted.change(
+            adapted.training,
+            "attn_implementation",
+            None,
+            "/training/attn_implementation",
+            "its kernels exist for GPUs only, and this is a CPU: the default of transformers ran, which computes the "
+            "same",
+        )
 
 
 def _other_engines(adapted: Adapted, slot: Slot) -> None:

@@ -70,7 +70,7 @@ class Planner:
             run_dir=str(self.run_dir / "trials" / name),
             prepared_dir=str(prepared.folder),
             model=prepared.model,
-            training=job.training,
+            training=adapted.training,
             deepspeed=None if is_reference else adapted.config,
             reference_config=adapted.config if is_reference else None,
             loop=job.loop,

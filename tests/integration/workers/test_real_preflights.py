@@ -82,6 +82,16 @@ def test_packed_rows_run_to_a_verdict(run, strategy, verdict, found):
 
 
 @pytest.mark.slow
+def test_attention_for_gpus_is_no_fault_of_the_job(run):
+    """FlashAttention is in most real configs, and on no CPU."""
+    report, _ = run(job("glm4-healthy", "plan.num_steps=4", "training.attn_implementation=flash_attention_2"))
+    assert report.verdict == V.VERDICT_PASS, report.headline
+    for trial in report.trials:
+        (change,) = (a for a in trial.adaptations if a.path == "/training/attn_implementation")
+        assert "GPUs only" in change.reason
+
+
+@pytest.mark.slow
 def test_cold_gives_the_same_answer(run, warm_service):
     spec = job("glm4-healthy", "plan.num_steps=4")
     warm, _ = run(spec)

@@ -53,6 +53,19 @@ def test_auto_is_left_to_whoever_resolves_it(tmp_path):
     assert not result.adaptations
 
 
+def test_attention_for_gpus_is_the_default_on_a_cpu(tmp_path):
+    for name in ("flash_attention_2", "kernels-community/flash-attn3", "flex_attention"):
+        result = adapted(tmp_path, training=TRAINING | {"attn_implementation": name})
+        assert "attn_implementation" not in result.training
+        assert paths(result) == {"/training/attn_implementation": (name, None)}
+        on_gpu = adapted(tmp_path, slot=GPU, training=TRAINING | {"attn_implementation": name})
+        assert on_gpu.training["attn_implementation"] == name
+    for name in ("sdpa", "eager"):
+        result = adapted(tmp_path, training=TRAINING | {"attn_implementation": name})
+        assert result.training["attn_implementation"] == name
+        assert not result.adaptations
+
+
 def test_what_opens_files_or_sockets_is_taken_out_and_said(tmp_path):
     config = CONFIG | {"tensorboard": {"enabled": True, "output_path": "/etc"}}
     result = adapted(tmp_path, deepspeed=config)
