@@ -85,8 +85,7 @@ def adapt(job: Job, slot: Slot) -> Adapted:
     _batch(adapted, world_size)
     _zero(adapted, slot)
     _other_engines(adapted, slot)
-    if slot.is_cpu:
-        _attention(adapted)
+    _attention(adapted, slot)
     if slot.is_cpu and adapted.dtype == "fp16":
         adapted.emulate_fp16 = True
     return adapted
@@ -156,10 +155,10 @@ def _zero(adapted: Adapted, slot: Slot) -> None:
                     )
 
 
-def _attention(adapted: Adapted) -> None:
+def _attention(adapted: Adapted, slot: Slot) -> None:
     """Attention that needs a GPU: FlashAttention, kernels from the hub, flex attention (no backward pass on a CPU)."""
     given = str(adapted.training.get("attn_implementation") or "")
-    if "flash" in given or "/" in given or given == "flex_attention":
+    if slot.is_cpu and ("flash" in given or "/" in given or given == "flex_attention"):
         adapted.change(
             adapted.training,
             "attn_implementation",

@@ -39,7 +39,7 @@ _MEMORY_BYTES = 8 << 30
 """What the preparation of a sample may take besides."""
 
 
-_Begun = tuple[list[Entry], Begun]
+_Batch = tuple[list[Entry], Begun]
 
 
 @dataclass(kw_only=True)
@@ -219,7 +219,8 @@ class _Preparation:
         )
         look = _Look(self, encoder, measure, observer)
         items = self._items(layout, raw_rows)
-        begun: _Begun | None = None
+        # One batch ahead: its texts are tokenised while the rows before them are measured.
+        begun: _Batch | None = None
         for batch in _batches(items):
             before, begun = begun, look.begin(batch)
             if before is not None:
@@ -344,11 +345,11 @@ class _Look:
         self._encoder, self._measure, self.observer = encoder, measure, observer
         self.worse: list[PreparedRow] = []
 
-    def begin(self, batch: list[Entry]) -> _Begun:
+    def begin(self, batch: list[Entry]) -> _Batch:
         """Has some rows tokenised."""
         return batch, self._encoder.begin([item for item, _, _ in batch])
 
-    def take(self, begun: _Begun, *, are_counted: bool = False) -> None:
+    def take(self, begun: _Batch, *, are_counted: bool = False) -> None:
         """Takes them in; their columns may have been counted already."""
         batch, encodings = begun
         for (item, raw, traits), encoded in zip(batch, self._encoder.finish(encodings), strict=True):

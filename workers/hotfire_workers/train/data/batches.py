@@ -7,7 +7,7 @@ at the same time.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 from hotfire_workers.train.data.rowerror import RowError
@@ -20,12 +20,13 @@ class Batches:
     pads: nobody asks it to, and what its files set is reset by the first call, which is waited for.
 
     Args:
-        tokenizer: A Hugging Face tokenizer. One that is written in Python keeps the lock, and is called directly.
+        tokenizer: A Hugging Face tokenizer. One that is written in Python keeps the lock, and is always waited for.
     """
 
     def __init__(self, tokenizer: Any):
         self._tokenizer = tokenizer
-        self._thread: ThreadPoolExecutor | None = None
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokenise")
+        self._is_fast = bool(getattr(tokenizer, "is_fast", False))
         self._is_first = True
 
     def begin(
@@ -40,23 +41,18 @@ class Batches:
             add_special_tokens: As of the tokenizer's call; None: its default.
         """
         how = {} if add_special_tokens is None else {"add_special_tokens": add_special_tokens}
-        waits: Future[list[list[int]]] = self._submit(list(texts), how)
+        future = self._thread.submit(self._ids, list(texts), how)
+        if self._is_first or not self._is_fast:
+            wait([future])
+        self._is_first = False
 
         def ids() -> list[list[int] | RowError]:
             try:
-                return [*waits.result()]
+                return [*future.result()]
             except Exception:  # noqa: BLE001 - each tokenizer raises its own: which text is it?
                 return [self._alone(text, how) for text in texts]
 
         return ids
-
-    def _submit(self, texts: list[str], how: dict[str, bool]) -> Future[list[list[int]]]:
-        if self._is_first or not getattr(self._tokenizer, "is_fast", False):
-            self._is_first = False
-            return _done(lambda: self._ids(texts, how))
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokenise")
-        return self._thread.submit(self._ids, texts, how)
 
     def _ids(self, texts: list[str], how: dict[str, bool]) -> list[list[int]]:
         found: list[list[int]] = self._tokenizer(
@@ -69,12 +65,3 @@ class Batches:
             return self._ids([text], how)[0]
         except Exception as error:  # noqa: BLE001 - as above
             return RowError(f"the tokenizer refuses the text of the row ({type(error).__name__})")
-
-
-def _done(call: Callable[[], list[list[int]]]) -> Future[list[list[int]]]:
-    future: Future[list[list[int]]] = Future()
-    try:
-        future.set_result(call())
-    except Exception as error:  # noqa: BLE001 - whoever waits for the result gets it
-        future.set_exception(error)
-    return future
