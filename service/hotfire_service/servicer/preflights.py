@@ -159,13 +159,14 @@ class Preflights:
             violations.add("row", "required: the number of a row, from 1")
         violations.raise_if_any()
         key = preflight_key(request.name)
-        state = await self.deps.ledger.state(key)
+        await self.deps.ledger.state(key)  # there is such a preflight
         sample = await self.deps.ledger.get_row(key, request.row)
         if sample is None:
+            preflight = await self.deps.ledger.get(key)
             raise errors.NotFound(
                 "hotfire.v1.Sample",
                 f"{request.name}/rows/{request.row}",
-                _why_no_row(state, await self.deps.ledger.kept_rows(key)),
+                _why_no_row(preflight, request.row, await self.deps.ledger.kept_rows(key)),
             )
         return service_pb2.GetRowResponse(sample=sample)
 
@@ -176,11 +177,14 @@ def _refuse_unknown(request: Any) -> None:
     violations.raise_if_any()
 
 
-def _why_no_row(state: preflight_pb2.State, kept: list[int]) -> str:
+def _why_no_row(preflight: preflight_pb2.Preflight, row: int, kept: list[int]) -> str:
+    for rejected in preflight.report.data.rejected:
+        if rejected.row == row:
+            return f"the row was rejected: {rejected.reason}"
     if kept:
         shown = ", ".join(map(str, kept[:50])) + (", ..." if len(kept) > 50 else "")
         return f"only the rows that ran or were named are kept: {shown}"
-    if state not in records.TERMINAL:
+    if preflight.state not in records.TERMINAL:
         return "the preflight has not looked at the rows yet"
     return "no row of this preflight was run or named"
 

@@ -162,6 +162,11 @@ async def test_get_row(stub, make_request, worker, details):
     sample = (await stub.GetRow(service_pb2.GetRowRequest(name="preflights/a", row=3))).sample
     assert list(sample.tokens) == [token]
     assert "3, 9" in await why(4)
+    rejected = [report_pb2.RejectedRow(row=4, reason="no field 'messages'")]
+    report = report_pb2.Report(data=report_pb2.DataReport(rejected=rejected))
+    worker.ledger.finish(claim, state=preflight_pb2.STATE_SUCCEEDED, report=report)
+    assert "rejected: no field 'messages'" in await why(4)
+    assert "3, 9" in await why(5)
     call = stub.GetRow(service_pb2.GetRowRequest(name="preflights/a", row=0))
     assert await code_of(call) is grpc.StatusCode.INVALID_ARGUMENT
 
