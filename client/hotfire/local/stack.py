@@ -208,7 +208,10 @@ class LocalStack:
     def _wait_for_worker(self) -> None:
         from hotfire.client import Client
 
-        self._say("starting the worker (it imports torch, deepspeed and transformers once)")
+        self._say(
+            "starting the worker (it imports torch, deepspeed and transformers once; the first time here it also "
+            "builds an extension of DeepSpeed, which takes a minute)"
+        )
         end = time.monotonic() + _WORKER_S
         with Client(self.address, token=self.token, tls=False) as client:
             while not any(pool.num_workers for pool in client.list_pools()):

@@ -25,7 +25,7 @@ def check_weights(folder: ModelFolder, *, allow_pickle: bool) -> None:
         case "none":
             raise UnreadableModelError(
                 f"{folder.name} holds no weights (no model.safetensors, no index, no .gguf). Copy the "
-                "weights there, or set model.init to INIT_RANDOM to check the job with random weights."
+                "weights there, or set model.init to random (INIT_RANDOM) to check the job with random weights."
             )
         case "pickle":
             if not allow_pickle:
